@@ -1,0 +1,3 @@
+//! cdc-relay.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! object-server.
+
+fn main() {}

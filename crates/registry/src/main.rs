@@ -1,0 +1,3 @@
+//! registry.
+
+fn main() {}

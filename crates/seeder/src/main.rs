@@ -1,0 +1,3 @@
+//! seeder.
+
+fn main() {}
