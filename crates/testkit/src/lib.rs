@@ -1,1 +1,28 @@
-//! testkit.
+//! Real servers for tests: PostgreSQL 17, Apache Kafka, our own binaries; free ports, own folders, waits with deadlines.
+//!
+//! A test binary starts each server once, when a test first asks for it, and shares it between its tests; tests keep apart
+//! by fresh databases and fresh names. `HAUS_TEST_KAFKA` and `HAUS_TEST_POSTGRES` (`host:port`) name servers that run
+//! already: `make test` starts one of each for all test binaries. Everything started here ends with the test process.
+#![allow(clippy::expect_used, clippy::panic, reason = "a test that cannot have its server shall fail with the reason")]
+
+mod binary;
+mod servers;
+mod wait;
+
+pub use binary::Binary;
+pub use servers::{Kafka, Postgres, fresh_database, kafka, postgres};
+pub use wait::{Condition, wait_until};
+
+/// A name no other test uses: `<prefix>_<random>`, fit for topics, databases, slots and buckets alike.
+#[must_use]
+pub fn fresh_name(prefix: &str) -> String {
+    let random = uuid::Uuid::new_v4().simple().to_string();
+    format!("{prefix}_{}", &random[..12])
+}
+
+/// A TCP port on loopback that was free a moment ago.
+#[must_use]
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("bind a free port");
+    listener.local_addr().expect("read the free port").port()
+}
