@@ -1,0 +1,495 @@
+//! Administrative calls: topics, their settings and ends, consumer groups and their offsets.
+//!
+//! All calls ask the broker each time, wait at most [`ASK`], and hand back `Retry` when it is away: whether and
+//! how long to wait is the caller's to decide.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode as Code;
+use rdkafka::{Offset as RdOffset, TopicPartitionList};
+
+use crate::cluster::Cluster;
+use crate::consumer::offsets_of;
+use crate::error::AdminError;
+use crate::group::GroupDescription;
+use crate::record::{Offset, TopicPartition};
+
+const ASK: Duration = Duration::from_secs(10);
+
+/// A topic to be created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicPlan {
+    pub name: String,
+    pub partitions: i32,
+    /// Copies of each partition; -1 takes the broker's default.
+    pub replication: i32,
+    /// Settings by Kafka's names, such as `cleanup.policy`.
+    pub config: Vec<(String, String)>,
+}
+
+impl TopicPlan {
+    pub fn new(name: impl Into<String>, partitions: i32) -> Self {
+        Self { name: name.into(), partitions, replication: -1, config: Vec::new() }
+    }
+
+    /// A state topic: keeps the last value of each key.
+    #[must_use]
+    pub fn compacted(self) -> Self {
+        self.with("cleanup.policy", "compact")
+    }
+
+    #[must_use]
+    pub fn with(mut self, key: &str, value: &str) -> Self {
+        self.config.push((key.to_owned(), value.to_owned()));
+        self
+    }
+}
+
+/// A topic as the broker describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicSummary {
+    pub name: String,
+    pub partitions: i32,
+    pub replication: i32,
+}
+
+/// First offset kept and end of a partition. The end is the last stable offset: what readers of committed
+/// records can reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Watermarks {
+    pub low: Offset,
+    pub high: Offset,
+}
+
+/// A group's progress in one partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupOffset {
+    pub partition: TopicPartition,
+    /// The offset the group reads next.
+    pub committed: Offset,
+    pub watermarks: Watermarks,
+}
+
+impl GroupOffset {
+    /// Offsets still to be read, transaction markers included.
+    pub fn lag(&self) -> i64 {
+        (self.watermarks.high.0 - self.committed.0.max(self.watermarks.low.0)).max(0)
+    }
+}
+
+/// A group as listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupSummary {
+    pub group: String,
+    pub state: String,
+    pub members: usize,
+}
+
+/// Where a group's offsets are set to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResetTo {
+    Earliest,
+    Latest,
+    /// This offset in every partition chosen, held within what the log has.
+    Offset(Offset),
+}
+
+/// One change of a group's offsets, done or planned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OffsetReset {
+    pub partition: TopicPartition,
+    pub from: Option<Offset>,
+    pub to: Offset,
+}
+
+/// See the module documentation. Cloning shares the connection.
+#[derive(Clone)]
+pub struct Admin {
+    client: Arc<AdminClient<DefaultClientContext>>,
+    cluster: Cluster,
+}
+
+impl Admin {
+    /// # Errors
+    /// `Refused` when librdkafka does not accept the settings.
+    pub fn new(cluster: &Cluster) -> Result<Self, AdminError> {
+        let client = cluster
+            .client_config()
+            .create::<AdminClient<DefaultClientContext>>()
+            .map_err(|error| AdminError::from_kafka(cluster.bootstrap(), &error))?;
+        Ok(Self { client: Arc::new(client), cluster: cluster.clone() })
+    }
+
+    /// Creates a topic; true when it is new, false when it stood already (with whatever settings).
+    ///
+    /// # Errors
+    /// `Retry`, `Refused`.
+    pub async fn create_topic(&self, plan: &TopicPlan) -> Result<bool, AdminError> {
+        let mut topic = NewTopic::new(&plan.name, plan.partitions, TopicReplication::Fixed(plan.replication));
+        for (key, value) in &plan.config {
+            topic = topic.set(key, value);
+        }
+        let options = AdminOptions::new().request_timeout(Some(ASK)).operation_timeout(Some(ASK));
+        let outcomes = self.client.create_topics([&topic], &options).await.map_err(|error| self.error(&error))?;
+        match outcomes.into_iter().next() {
+            None | Some(Ok(_)) => Ok(true),
+            Some(Err((_, Code::TopicAlreadyExists))) => Ok(false),
+            Some(Err((_, code))) => Err(self.topic_error(&plan.name, code)),
+        }
+    }
+
+    /// Creates a compacted topic, or makes sure that the one that stands is compacted: one that expires records
+    /// would forget state.
+    ///
+    /// # Errors
+    /// `TopicDiffers`, `Retry`, `Refused`.
+    pub async fn ensure_compacted(&self, plan: TopicPlan) -> Result<(), AdminError> {
+        let plan = plan.compacted();
+        if self.create_topic(&plan).await? {
+            return Ok(());
+        }
+        let config = self.topic_config(&plan.name).await?;
+        let policy = config.get("cleanup.policy").map_or("", String::as_str);
+        if policy != "compact" {
+            return Err(AdminError::TopicDiffers {
+                topic: plan.name,
+                found: format!("cleanup.policy={policy}"),
+                wanted: "cleanup.policy=compact".to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Deletes a topic; true when it existed. The broker finishes in the background.
+    ///
+    /// # Errors
+    /// `Retry`, `Refused`.
+    pub async fn delete_topic(&self, name: &str) -> Result<bool, AdminError> {
+        let options = AdminOptions::new().request_timeout(Some(ASK)).operation_timeout(Some(ASK));
+        let outcomes = self.client.delete_topics(&[name], &options).await.map_err(|error| self.error(&error))?;
+        match outcomes.into_iter().next() {
+            None | Some(Ok(_)) => Ok(true),
+            Some(Err((_, Code::UnknownTopicOrPartition | Code::UnknownTopic))) => Ok(false),
+            Some(Err((_, code))) => Err(self.topic_error(name, code)),
+        }
+    }
+
+    /// All settings of a topic that have a value, defaults included.
+    ///
+    /// # Errors
+    /// `UnknownTopic`, `Retry`, `Refused`.
+    pub async fn topic_config(&self, name: &str) -> Result<BTreeMap<String, String>, AdminError> {
+        self.config_entries(name, |_| true).await
+    }
+
+    /// Settings made for this topic, as opposed to the broker's.
+    ///
+    /// # Errors
+    /// `UnknownTopic`, `Retry`, `Refused`.
+    pub async fn topic_config_own(&self, name: &str) -> Result<BTreeMap<String, String>, AdminError> {
+        self.config_entries(name, |source| *source == ConfigSource::DynamicTopic).await
+    }
+
+    async fn config_entries(
+        &self,
+        name: &str,
+        wanted: fn(&ConfigSource) -> bool,
+    ) -> Result<BTreeMap<String, String>, AdminError> {
+        let options = AdminOptions::new().request_timeout(Some(ASK));
+        let outcomes = self
+            .client
+            .describe_configs([&ResourceSpecifier::Topic(name)], &options)
+            .await
+            .map_err(|error| self.error(&error))?;
+        let Some(outcome) = outcomes.into_iter().next() else {
+            return Err(AdminError::UnknownTopic { topic: name.to_owned() });
+        };
+        let resource = outcome.map_err(|code| self.topic_error(name, code))?;
+        Ok(resource
+            .entries
+            .into_iter()
+            .filter(|entry| wanted(&entry.source))
+            .filter_map(|entry| entry.value.map(|value| (entry.name, value)))
+            .collect())
+    }
+
+    /// All topics, Kafka's own (`__...`) included, by name.
+    ///
+    /// # Errors
+    /// `Retry`.
+    pub async fn topics(&self) -> Result<Vec<TopicSummary>, AdminError> {
+        self.blocking(|admin| {
+            let metadata = admin.client.inner().fetch_metadata(None, ASK).map_err(|error| admin.error(&error))?;
+            let mut topics: Vec<_> = metadata
+                .topics()
+                .iter()
+                .map(|topic| TopicSummary {
+                    name: topic.name().to_owned(),
+                    partitions: count(topic.partitions().len()),
+                    replication: count(topic.partitions().first().map_or(0, |partition| partition.replicas().len())),
+                })
+                .collect();
+            topics.sort_by(|a, b| a.name.cmp(&b.name));
+            Ok(topics)
+        })
+        .await
+    }
+
+    /// One topic; `None` when it does not exist.
+    ///
+    /// # Errors
+    /// `Retry`.
+    pub async fn topic(&self, name: &str) -> Result<Option<TopicSummary>, AdminError> {
+        // All topics are asked for on purpose: asking for one by name may create it on brokers that do so.
+        Ok(self.topics().await?.into_iter().find(|topic| topic.name == name))
+    }
+
+    /// First offset kept and end of every partition, in order of partitions.
+    ///
+    /// # Errors
+    /// `UnknownTopic`, `Retry`.
+    pub async fn watermarks(&self, name: &str) -> Result<Vec<(TopicPartition, Watermarks)>, AdminError> {
+        let Some(topic) = self.topic(name).await? else {
+            return Err(AdminError::UnknownTopic { topic: name.to_owned() });
+        };
+        self.blocking(move |admin| {
+            (0..topic.partitions)
+                .map(|partition| TopicPartition::new(topic.name.as_str(), partition))
+                .map(|at| admin.watermarks_of(&at).map(|marks| (at, marks)))
+                .collect()
+        })
+        .await
+    }
+
+    /// All consumer groups, by name.
+    ///
+    /// # Errors
+    /// `Retry`.
+    pub async fn groups(&self) -> Result<Vec<GroupSummary>, AdminError> {
+        self.blocking(|admin| {
+            let list = admin.client.inner().fetch_group_list(None, ASK).map_err(|error| admin.error(&error))?;
+            let mut groups: Vec<_> = list
+                .groups()
+                .iter()
+                .map(|group| GroupSummary {
+                    group: group.name().to_owned(),
+                    state: group.state().to_owned(),
+                    members: group.members().len(),
+                })
+                .collect();
+            groups.sort_by(|a, b| a.group.cmp(&b.group));
+            Ok(groups)
+        })
+        .await
+    }
+
+    /// State and members of a group. A group nobody ever used is `Dead` without members, as in Kafka's tools.
+    ///
+    /// # Errors
+    /// `Retry`.
+    pub async fn group(&self, group: &str) -> Result<GroupDescription, AdminError> {
+        let group = group.to_owned();
+        self.blocking(move |admin| admin.group_now(&group)).await
+    }
+
+    /// Everything the group has committed, with the ends of those partitions, ordered.
+    ///
+    /// # Errors
+    /// `Retry`.
+    pub async fn group_offsets(&self, group: &str) -> Result<Vec<GroupOffset>, AdminError> {
+        let group = group.to_owned();
+        let topics = self.topics().await?;
+        self.blocking(move |admin| {
+            let partitions = topics.iter().filter(|topic| !topic.name.starts_with("__")).flat_map(partitions_of);
+            let committed = admin.committed(&group, partitions.collect())?;
+            let mut offsets = Vec::new();
+            for (partition, committed) in committed {
+                if let Some(committed) = committed {
+                    let watermarks = admin.watermarks_of(&partition)?;
+                    offsets.push(GroupOffset { partition, committed, watermarks });
+                }
+            }
+            offsets.sort_by(|a, b| a.partition.cmp(&b.partition));
+            Ok(offsets)
+        })
+        .await
+    }
+
+    /// Sets the group's offsets in these partitions and tells from where to where; with `execute` false it only
+    /// tells. The group must be without members.
+    ///
+    /// # Errors
+    /// `GroupActive`, `UnknownTopic`, `Retry`, `Refused`.
+    pub async fn reset_group(
+        &self,
+        group: &str,
+        partitions: Vec<TopicPartition>,
+        to: ResetTo,
+        execute: bool,
+    ) -> Result<Vec<OffsetReset>, AdminError> {
+        let group = group.to_owned();
+        self.blocking(move |admin| admin.reset_now(&group, partitions, to, execute)).await
+    }
+
+    /// All partitions of a topic, for [`reset_group`](Self::reset_group).
+    ///
+    /// # Errors
+    /// `UnknownTopic`, `Retry`.
+    pub async fn partitions(&self, name: &str) -> Result<Vec<TopicPartition>, AdminError> {
+        match self.topic(name).await? {
+            Some(topic) => Ok(partitions_of(&topic).collect()),
+            None => Err(AdminError::UnknownTopic { topic: name.to_owned() }),
+        }
+    }
+
+    /// Forgets a group and its offsets; true when it existed.
+    ///
+    /// # Errors
+    /// `GroupActive`, `Retry`, `Refused`.
+    pub async fn delete_group(&self, group: &str) -> Result<bool, AdminError> {
+        let options = AdminOptions::new().request_timeout(Some(ASK));
+        let outcomes = self.client.delete_groups(&[group], &options).await.map_err(|error| self.error(&error))?;
+        match outcomes.into_iter().next() {
+            None | Some(Ok(_)) => Ok(true),
+            Some(Err((_, Code::GroupIdNotFound))) => Ok(false),
+            Some(Err((_, Code::NonEmptyGroup))) => {
+                let members = self.group(group).await?.members.len();
+                Err(AdminError::GroupActive { group: group.to_owned(), members })
+            }
+            Some(Err((_, code))) => Err(self.error(&KafkaError::AdminOp(code))),
+        }
+    }
+
+    fn reset_now(
+        &self,
+        group: &str,
+        partitions: Vec<TopicPartition>,
+        to: ResetTo,
+        execute: bool,
+    ) -> Result<Vec<OffsetReset>, AdminError> {
+        let members = self.group_now(group)?.members.len();
+        if members > 0 {
+            return Err(AdminError::GroupActive { group: group.to_owned(), members });
+        }
+        let committed = self.committed(group, partitions.clone())?;
+        let mut resets = Vec::new();
+        for partition in partitions {
+            let marks = self.watermarks_of(&partition)?;
+            let from = committed.get(&partition).copied().flatten();
+            let to = match to {
+                ResetTo::Earliest => marks.low,
+                ResetTo::Latest => marks.high,
+                ResetTo::Offset(offset) => Offset(offset.0.clamp(marks.low.0, marks.high.0)),
+            };
+            resets.push(OffsetReset { partition, from, to });
+        }
+        if execute && !resets.is_empty() {
+            let list = native_list(resets.iter().map(|reset| (&reset.partition, RdOffset::Offset(reset.to.0))))
+                .map_err(|error| self.error(&error))?;
+            // The broker itself refuses a commit from outside while the group has members.
+            self.group_client(group)?.commit(&list, CommitMode::Sync).map_err(|error| {
+                match error.rdkafka_error_code() {
+                    Some(Code::UnknownMemberId | Code::IllegalGeneration | Code::RebalanceInProgress) => {
+                        AdminError::GroupActive { group: group.to_owned(), members: 1 }
+                    }
+                    _ => self.error(&error),
+                }
+            })?;
+        }
+        Ok(resets)
+    }
+
+    fn group_now(&self, group: &str) -> Result<GroupDescription, AdminError> {
+        let list = self.client.inner().fetch_group_list(Some(group), ASK).map_err(|error| self.error(&error))?;
+        Ok(list.groups().iter().find(|found| found.name() == group).map_or_else(
+            || GroupDescription {
+                group: group.to_owned(),
+                state: "Dead".to_owned(),
+                protocol: String::new(),
+                members: Vec::new(),
+            },
+            GroupDescription::from_native,
+        ))
+    }
+
+    fn committed(
+        &self,
+        group: &str,
+        partitions: Vec<TopicPartition>,
+    ) -> Result<HashMap<TopicPartition, Option<Offset>>, AdminError> {
+        if partitions.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let list = native_list(partitions.iter().map(|at| (at, RdOffset::Invalid))).map_err(|error| self.error(&error))?;
+        let list = self.group_client(group)?.committed_offsets(list, ASK).map_err(|error| self.error(&error))?;
+        Ok(offsets_of(&list))
+    }
+
+    /// A client that speaks for the group without joining it.
+    fn group_client(&self, group: &str) -> Result<BaseConsumer, AdminError> {
+        self.cluster
+            .client_config()
+            .set("group.id", group)
+            .set("enable.auto.commit", "false")
+            .create()
+            .map_err(|error| self.error(&error))
+    }
+
+    fn watermarks_of(&self, at: &TopicPartition) -> Result<Watermarks, AdminError> {
+        let (low, high) = self
+            .client
+            .inner()
+            .fetch_watermarks(&at.topic, at.partition.0, ASK)
+            .map_err(|error| self.error(&error))?;
+        Ok(Watermarks { low: Offset(low), high: Offset(high) })
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&Self) -> Result<T, AdminError> + Send + 'static,
+    ) -> Result<T, AdminError> {
+        let admin = self.clone();
+        let outcome = tokio::task::spawn_blocking(move || call(&admin)).await;
+        let outcome = outcome.unwrap_or_else(|error| Err(AdminError::Refused { reason: error.to_string() }));
+        if outcome.is_ok() {
+            self.cluster.mark_reached();
+        }
+        outcome
+    }
+
+    fn error(&self, error: &KafkaError) -> AdminError {
+        AdminError::from_kafka(self.cluster.bootstrap(), error)
+    }
+
+    fn topic_error(&self, topic: &str, code: Code) -> AdminError {
+        match code {
+            Code::UnknownTopic | Code::UnknownTopicOrPartition => AdminError::UnknownTopic { topic: topic.to_owned() },
+            code => self.error(&KafkaError::AdminOp(code)),
+        }
+    }
+}
+
+fn partitions_of(topic: &TopicSummary) -> impl Iterator<Item = TopicPartition> + use<> {
+    let name: Arc<str> = topic.name.as_str().into();
+    (0..topic.partitions).map(move |partition| TopicPartition::new(Arc::clone(&name), partition))
+}
+
+fn native_list<'a>(
+    partitions: impl Iterator<Item = (&'a TopicPartition, RdOffset)>,
+) -> Result<TopicPartitionList, KafkaError> {
+    let mut list = TopicPartitionList::new();
+    for (at, offset) in partitions {
+        list.add_partition_offset(&at.topic, at.partition.0, offset)?;
+    }
+    Ok(list)
+}
+
+fn count(length: usize) -> i32 {
+    i32::try_from(length).unwrap_or(i32::MAX)
+}
