@@ -45,7 +45,8 @@ pub async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     })
 }
 
-fn standard_routes(context: &Context) -> Router {
+/// `GET /health` and `GET /metrics`, for a server that serves them below another path.
+pub fn standard_routes(context: &Context) -> Router {
     let health = context.health.clone();
     let metrics = context.metrics.clone();
     Router::new()
