@@ -11,21 +11,100 @@
 //! one of its plugins has. Nothing is decided from memory that is not in the topics: a worker killed at any
 //! point comes back, reads the topics and continues.
 
+pub mod definitions;
 pub mod masking;
 pub mod plugin;
+pub mod providers;
+pub mod records;
 pub mod settings;
 
-use std::sync::Arc;
+mod classes;
+mod rest;
+mod state;
+mod store;
+mod supervisor;
+mod task;
+mod validation;
+mod worker;
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+pub use definitions::Definition;
 pub use plugin::{Config, ConnectorKind, FieldError, Plugin, ReportSink, Reporter, TaskContext, TaskError};
 pub use settings::{WorkerArgs, WorkerSettings};
 
-/// Run a worker until `ctx.stop`: all a worker binary's main does after reading its settings.
+use crate::classes::Classes;
+use crate::store::Writer;
+use crate::supervisor::Supervisor;
+use crate::worker::Worker;
+
+/// How often `/health` learns whether Kafka is there.
+const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Run a worker until `context.stop`: all a worker binary's main does after reading its settings.
 ///
 /// # Errors
-/// When the port is taken or a background task of the worker ends; servers that are away are waited for.
-pub async fn serve(plugins: Vec<Arc<dyn Plugin>>, settings: WorkerSettings, ctx: service::Context) -> anyhow::Result<()> {
-    let _ = (plugins, settings);
-    ctx.stop.cancelled().await;
+/// When the port is taken, or a topic stands with properties that would lose state; servers that are away are
+/// waited for.
+pub async fn serve(
+    plugins: Vec<Arc<dyn Plugin>>,
+    settings: WorkerSettings,
+    context: service::Context,
+) -> anyhow::Result<()> {
+    let address = tokio::net::lookup_host((settings.bind.as_str(), settings.port))
+        .await
+        .ok()
+        .and_then(|mut found| found.next())
+        .with_context(|| format!("'{}' is no address to listen on; correct HAUS_BIND", settings.bind))?;
+    let listener = service::http::listen(address).await?;
+    let writer = Writer::new(&settings).context("set up the Kafka client")?;
+    let (worker, statuses) = Worker::new(settings, Classes::new(plugins), writer);
+    let worker = Arc::new(worker);
+    let tasks = context.tasks.clone();
+
+    let (routes, serving) = (rest::router(Arc::clone(&worker)), context.clone());
+    tasks.spawn("rest", async move { service::http::serve_on(listener, routes, &serving).await });
+
+    let (written, stop) = (Arc::clone(&worker), context.stop.clone());
+    tasks.spawn("statuses", async move { written.writer().write_statuses(statuses, stop).await });
+
+    let (watched, watching) = (Arc::clone(&worker), context.clone());
+    tasks.spawn("health", async move { watch_health(&watched, &watching).await });
+
+    let (followed, stop) = (Arc::clone(&worker), context.stop.clone());
+    tasks.spawn("topics", async move {
+        followed.writer().ensure_topics(&stop).await?;
+        store::follow_topics(followed, stop).await
+    });
+
+    let (supervised, stop) = (Arc::clone(&worker), context.stop.clone());
+    tasks.spawn("supervisor", async move {
+        while !supervised.writer().ready() {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = supervised.changed.notified() => {}
+            }
+        }
+        Supervisor::new(supervised).run(stop).await
+    });
+    tasks.join().await
+}
+
+async fn watch_health(worker: &Worker, context: &service::Context) -> anyhow::Result<()> {
+    while !context.stop.is_cancelled() {
+        let kafka = match (worker.writer().cluster().reachable(), worker.writer().ready()) {
+            (false, _) => Err(format!("Kafka at {} is away", worker.settings.bootstrap)),
+            (true, false) => Err("reading the topics".to_owned()),
+            (true, true) => Ok(()),
+        };
+        context.health.set("kafka", kafka);
+        tokio::select! {
+            () = context.stop.cancelled() => {}
+            () = tokio::time::sleep(HEALTH_INTERVAL) => {}
+        }
+    }
     Ok(())
 }

@@ -7,18 +7,11 @@
 
 use crate::plugin::Config;
 
-/// What stands in an answer for a secret.
-pub const MASK: &str = "********";
-
-const SECRET_WORDS: [&str; 10] = [
-    "password", "passwd", "passphrase", "secret", "access.key", "token", "user.info", "jaas.config", "private.key",
-    "sse.customer.key",
-];
+pub use model::secret::MASK;
 
 /// Whether a setting of this name holds a secret.
 pub fn sensitive(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    SECRET_WORDS.iter().any(|word| name.contains(word)) && !name.ends_with(".class")
+    model::secret::names_secret(name) && !name.ends_with(".class")
 }
 
 /// The value as an answer may show it.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
+use crate::definitions::Definition;
 use crate::settings::WorkerSettings;
 
 /// A connector's or task's configuration, names as in Kafka Connect.
@@ -166,6 +167,10 @@ pub trait Plugin: Send + Sync + 'static {
     /// are checked by the worker. Unknown settings are no error. May be called with unresolved `${…}`
     /// values when this worker cannot resolve them: such a value is not to be refused.
     fn validate(&self, config: &Config) -> Vec<FieldError>;
+    /// The settings the plugin understands, for `/connector-plugins/{class}/config`.
+    fn definitions(&self) -> Vec<Definition> {
+        Vec::new()
+    }
     /// The configurations of the tasks to run; none is a mistake, one is usual for a source.
     fn tasks(&self, config: &Config) -> Vec<Config>;
     /// Run one task until `task.stop`; `Ok` when it stopped because it was told to.

@@ -1,0 +1,125 @@
+//! What REST handlers and the supervisor share: the picture of the topics, and the way to write to them.
+//!
+//! A change is written to its topic first and answered once this worker has read it back, so that a client's
+//! next request sees what it did, here and (a moment later) on every other worker.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use serde_json::Value;
+use tokio::sync::{Notify, mpsc};
+
+use crate::classes::Classes;
+use crate::records::{self, OffsetRecord, Record, Status};
+use crate::settings::WorkerSettings;
+use crate::state::State;
+use crate::store::{StoreError, Writer};
+
+/// Statuses waiting to be written while Kafka is slow or away; more than any worker has tasks.
+const STATUS_QUEUE_LEN_MAX: usize = 1024;
+
+/// One worker process.
+pub struct Worker {
+    /// Servers and topics.
+    pub settings: WorkerSettings,
+    /// Classes it knows.
+    pub classes: Classes,
+    /// Wakes the supervisor after the picture changed.
+    pub changed: Notify,
+    writer: Writer,
+    state: RwLock<State>,
+    statuses: mpsc::Sender<Record>,
+    progress: Mutex<BTreeMap<(String, u32), BTreeMap<&'static str, Value>>>,
+}
+
+impl Worker {
+    /// A worker and the queue of status records its status task writes out.
+    pub fn new(settings: WorkerSettings, classes: Classes, writer: Writer) -> (Self, mpsc::Receiver<Record>) {
+        let (statuses, queue) = mpsc::channel(STATUS_QUEUE_LEN_MAX);
+        let worker = Self {
+            settings,
+            classes,
+            changed: Notify::new(),
+            writer,
+            state: RwLock::default(),
+            statuses,
+            progress: Mutex::default(),
+        };
+        (worker, queue)
+    }
+
+    /// The picture, to look at.
+    pub fn state(&self) -> RwLockReadGuard<'_, State> {
+        // A panic while folding in a record leaves at most that record out.
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The picture, to fold records in.
+    pub fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Write config records in order and wait until they are read back.
+    ///
+    /// # Errors
+    /// When Kafka refuses or does not answer in time; some of the records may be written.
+    pub async fn write_configs(&self, records: impl IntoIterator<Item = Record>) -> Result<(), StoreError> {
+        self.writer.write_configs(records).await
+    }
+
+    /// Write source offsets and wait until they are read back.
+    ///
+    /// # Errors
+    /// As [`Self::write_configs`].
+    pub async fn write_offsets(&self, records: impl IntoIterator<Item = OffsetRecord>) -> Result<(), StoreError> {
+        self.writer.write_offsets(records.into_iter().map(|record| record.record())).await
+    }
+
+    /// Publish a connector's state; `None` forgets it. Queued: Kafka being away must not hold up the caller.
+    pub fn publish_connector(&self, name: &str, status: Option<Status>) {
+        self.publish(records::connector_status_record(name, status.as_ref()));
+    }
+
+    /// Publish a task's state; `None` forgets it.
+    pub fn publish_task(&self, name: &str, task: u32, status: Option<Status>) {
+        self.publish(records::task_status_record(name, task, status.as_ref()));
+    }
+
+    /// Publish that a connector uses a topic; `None` forgets it.
+    pub fn publish_topic(&self, connector: &str, topic: &str, found: Option<(u32, i64)>) {
+        self.publish(records::topic_record(connector, topic, found));
+    }
+
+    fn publish(&self, record: Record) {
+        // Applied here at once, so that this worker's answers do not lag behind its own tasks; the topic
+        // brings it again.
+        self.state_mut().apply_status(records::parse_status(&record.0, record.1.as_ref().map(String::as_bytes)));
+        if let Err(error) = self.statuses.try_send(record) {
+            tracing::warn!(%error, "a status was not published; the next one of the same task replaces it");
+        }
+    }
+
+    /// Remember a fact a task told about itself.
+    pub fn note_progress(&self, connector: &str, task: u32, name: &'static str, value: Value) {
+        self.progress().entry((connector.to_owned(), task)).or_default().insert(name, value);
+    }
+
+    /// What a task of this worker told about itself.
+    pub fn progress_of(&self, connector: &str, task: u32) -> Option<BTreeMap<&'static str, Value>> {
+        self.progress().get(&(connector.to_owned(), task)).cloned()
+    }
+
+    /// Forget what a task told; it does not run here any more.
+    pub fn forget_progress(&self, connector: &str, task: u32) {
+        self.progress().remove(&(connector.to_owned(), task));
+    }
+
+    fn progress(&self) -> MutexGuard<'_, BTreeMap<(String, u32), BTreeMap<&'static str, Value>>> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Groups and their offsets; see [`Writer`].
+    pub fn writer(&self) -> &Writer {
+        &self.writer
+    }
+}
