@@ -426,7 +426,8 @@ impl Admin {
         if partitions.is_empty() {
             return Ok(HashMap::new());
         }
-        let list = native_list(partitions.iter().map(|at| (at, RdOffset::Invalid))).map_err(|error| self.error(&error))?;
+        let list =
+            native_list(partitions.iter().map(|at| (at, RdOffset::Invalid))).map_err(|error| self.error(&error))?;
         let list = self.group_client(group)?.committed_offsets(list, ASK).map_err(|error| self.error(&error))?;
         Ok(offsets_of(&list))
     }
@@ -442,11 +443,8 @@ impl Admin {
     }
 
     fn watermarks_of(&self, at: &TopicPartition) -> Result<Watermarks, AdminError> {
-        let (low, high) = self
-            .client
-            .inner()
-            .fetch_watermarks(&at.topic, at.partition.0, ASK)
-            .map_err(|error| self.error(&error))?;
+        let (low, high) =
+            self.client.inner().fetch_watermarks(&at.topic, at.partition.0, ASK).map_err(|error| self.error(&error))?;
         Ok(Watermarks { low: Offset(low), high: Offset(high) })
     }
 

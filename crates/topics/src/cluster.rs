@@ -21,11 +21,7 @@ impl Cluster {
     /// `bootstrap` as in `KAFKA_BOOTSTRAP_SERVERS` (`host:port`, comma-separated); `client_id` names the
     /// service in the broker's logs and quotas.
     pub fn new(bootstrap: &str, client_id: &str) -> Self {
-        Self {
-            bootstrap: bootstrap.into(),
-            client_id: client_id.into(),
-            away: Arc::new(AtomicBool::new(false)),
-        }
+        Self { bootstrap: bootstrap.into(), client_id: client_id.into(), away: Arc::new(AtomicBool::new(false)) }
     }
 
     pub fn bootstrap(&self) -> &str {
@@ -84,10 +80,9 @@ impl ClientContext for LogContext {
         let connection_noise = matches!(facility, "FAIL" | "ERROR" | "REQTMOUT" | "SESSTMOUT");
         match level {
             _ if connection_noise => tracing::debug!(target: "librdkafka", facility, "{message}"),
-            RDKafkaLogLevel::Emerg
-            | RDKafkaLogLevel::Alert
-            | RDKafkaLogLevel::Critical
-            | RDKafkaLogLevel::Error => tracing::error!(target: "librdkafka", facility, "{message}"),
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+                tracing::error!(target: "librdkafka", facility, "{message}")
+            }
             RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", facility, "{message}"),
             RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
                 tracing::debug!(target: "librdkafka", facility, "{message}");

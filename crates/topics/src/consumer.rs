@@ -18,9 +18,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{
-    BaseConsumer, CommitMode, Consumer as _, ConsumerContext, RebalanceProtocol, StreamConsumer,
-};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, RebalanceProtocol, StreamConsumer};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset as RdOffset, TopicPartitionList};
@@ -94,7 +92,10 @@ pub enum Event<'a> {
     Assigned(Vec<TopicPartition>),
     /// These partitions go away at the next call of `next`: finish, commit, forget. With `lost` the group has
     /// given them to others already, and commits will be refused.
-    Revoked { partitions: Vec<TopicPartition>, lost: bool },
+    Revoked {
+        partitions: Vec<TopicPartition>,
+        lost: bool,
+    },
     /// The partition with this number (of any topic read) has been read to the end that stood at that moment.
     End(Partition),
 }
@@ -150,7 +151,10 @@ impl Consumer {
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("session.timeout.ms", settings.session_timeout.as_millis().to_string())
             .set("heartbeat.interval.ms", (settings.session_timeout.as_millis() / 5).clamp(100, 3000).to_string())
-            .set("max.poll.interval.ms", settings.poll_interval_max.max(settings.session_timeout).as_millis().to_string())
+            .set(
+                "max.poll.interval.ms",
+                settings.poll_interval_max.max(settings.session_timeout).as_millis().to_string(),
+            )
             .set("enable.partition.eof", if settings.tell_end { "true" } else { "false" })
             .set("queued.max.messages.kbytes", (settings.fetch_bytes_max >> 10).max(64).to_string())
             .set("queued.min.messages", "100000")
@@ -166,7 +170,8 @@ impl Consumer {
         if let Some(instance_id) = &settings.instance_id {
             config.set("group.instance.id", instance_id);
         }
-        let context = RebalanceContext { log: cluster.context(), state: Mutex::default(), closing: AtomicBool::new(false) };
+        let context =
+            RebalanceContext { log: cluster.context(), state: Mutex::default(), closing: AtomicBool::new(false) };
         let inner: StreamConsumer<RebalanceContext> =
             config.create_with_context(context).map_err(|error| ConsumeError::from_kafka(&error))?;
         Ok(Self { inner, cluster: cluster.clone() })
@@ -225,7 +230,10 @@ impl Consumer {
     ///
     /// # Errors
     /// `Retry` when the broker is away.
-    pub fn committed(&self, partitions: &[TopicPartition]) -> Result<HashMap<TopicPartition, Option<Offset>>, ConsumeError> {
+    pub fn committed(
+        &self,
+        partitions: &[TopicPartition],
+    ) -> Result<HashMap<TopicPartition, Option<Offset>>, ConsumeError> {
         let list = native_list(partitions.iter().map(|at| (at, RdOffset::Invalid)))?;
         let list = self.inner.committed_offsets(list, ASK).map_err(|error| ConsumeError::from_kafka(&error))?;
         Ok(offsets_of(&list))
@@ -317,7 +325,11 @@ impl Consumer {
                 if *cooperative { self.inner.incremental_assign(&list) } else { self.inner.assign(&list) }
             }
             Rebalance::Revoke { list, cooperative, .. } => {
-                if *cooperative { self.inner.incremental_unassign(list) } else { self.inner.unassign() }
+                if *cooperative {
+                    self.inner.incremental_unassign(list)
+                } else {
+                    self.inner.unassign()
+                }
             }
         };
         outcome.map_err(|error| ConsumeError::from_kafka(&error))
@@ -349,7 +361,8 @@ fn native_list<'a>(
 ) -> Result<TopicPartitionList, ConsumeError> {
     let mut list = TopicPartitionList::new();
     for (at, offset) in partitions {
-        list.add_partition_offset(&at.topic, at.partition.0, offset).map_err(|error| ConsumeError::from_kafka(&error))?;
+        list.add_partition_offset(&at.topic, at.partition.0, offset)
+            .map_err(|error| ConsumeError::from_kafka(&error))?;
     }
     Ok(list)
 }

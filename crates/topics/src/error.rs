@@ -117,10 +117,7 @@ pub(crate) fn next_for_error(error: &KafkaError) -> Next {
 }
 
 fn is_fencing(code: Code) -> bool {
-    matches!(
-        code,
-        Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch | Code::FencedInstanceId
-    )
+    matches!(code, Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch | Code::FencedInstanceId)
 }
 
 pub(crate) fn next_for_code(code: Code) -> Next {

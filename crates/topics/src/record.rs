@@ -3,9 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rdkafka::message::{
-    BorrowedMessage, Header as RdHeader, Headers as _, Message as _, OwnedHeaders,
-};
+use rdkafka::message::{BorrowedMessage, Header as RdHeader, Headers as _, Message as _, OwnedHeaders};
 
 /// Number of a partition inside its topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -201,10 +199,7 @@ impl Record<'_> {
             timestamp_ms: self.timestamp_ms(),
             key: self.key().map(<[u8]>::to_vec),
             value: self.value().map(<[u8]>::to_vec),
-            headers: self
-                .headers()
-                .map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec)))
-                .collect(),
+            headers: self.headers().map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect(),
         }
     }
 }

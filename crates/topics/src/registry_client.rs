@@ -88,8 +88,7 @@ impl RegistryClient {
             return Ok(*id);
         }
         let path = format!("/subjects/{}/versions", encoded(subject));
-        let answer: IdAnswer =
-            self.ask(Method::POST, &path, Some(json!({ "schema": schema })), subject).await?;
+        let answer: IdAnswer = self.ask(Method::POST, &path, Some(json!({ "schema": schema })), subject).await?;
         let mut cache = self.cache();
         if cache.ids.len() >= CACHE_ENTRIES_MAX {
             cache.ids.clear();
@@ -150,7 +149,9 @@ impl RegistryClient {
     pub async fn compatibility(&self, subject: &str, schema: &str) -> Result<CompatibilityVerdict, RegistryError> {
         let path = format!("/compatibility/subjects/{}/versions/latest?verbose=true", encoded(subject));
         match self.ask(Method::POST, &path, Some(json!({ "schema": schema })), subject).await {
-            Err(RegistryError::NotFound { .. }) => Ok(CompatibilityVerdict { is_compatible: true, messages: Vec::new() }),
+            Err(RegistryError::NotFound { .. }) => {
+                Ok(CompatibilityVerdict { is_compatible: true, messages: Vec::new() })
+            }
             answer => answer,
         }
     }

@@ -11,9 +11,9 @@ use std::time::Duration;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::Message as _;
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode as Code;
-use rdkafka::message::Message as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Cluster, LogContext};
@@ -102,7 +102,11 @@ impl TransactionalProducer {
     ///
     /// # Errors
     /// `Refused` when librdkafka does not accept the settings.
-    pub fn new(cluster: &Cluster, settings: TransactionSettings, stop: CancellationToken) -> Result<Self, ProduceError> {
+    pub fn new(
+        cluster: &Cluster,
+        settings: TransactionSettings,
+        stop: CancellationToken,
+    ) -> Result<Self, ProduceError> {
         let mut config = cluster.client_config();
         config
             .set("transactional.id", &settings.transactional_id)
@@ -119,9 +123,8 @@ impl TransactionalProducer {
             // A report per record costs more than sending it; failures are all we need to hear of.
             .set("delivery.report.only.error", "true");
         let context = DeliveryContext { log: cluster.context(), failure: Arc::default() };
-        let inner = config
-            .create_with_context(context)
-            .map_err(|error| ProduceError::Refused { reason: error.to_string() })?;
+        let inner =
+            config.create_with_context(context).map_err(|error| ProduceError::Refused { reason: error.to_string() })?;
         Ok(Self { inner, settings, cluster: cluster.clone(), stop })
     }
 
@@ -278,7 +281,10 @@ fn is_consequence(code: Code) -> bool {
     matches!(code, Code::PurgeQueue | Code::PurgeInflight | Code::State | Code::Inconsistent | Code::Outdated)
 }
 
-pub(crate) fn native_record<D: rdkafka::util::IntoOpaque>(record: RecordOut<'_>, opaque: D) -> BaseRecord<'_, [u8], [u8], D> {
+pub(crate) fn native_record<D: rdkafka::util::IntoOpaque>(
+    record: RecordOut<'_>,
+    opaque: D,
+) -> BaseRecord<'_, [u8], [u8], D> {
     BaseRecord {
         topic: record.topic,
         partition: record.partition.map(|partition| partition.0),
