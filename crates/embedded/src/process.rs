@@ -68,7 +68,12 @@ impl ProcessSpec {
         let log = File::options().create(true).append(true).open(&self.log).map_err(file_error("open log", &self.log))?;
         let log_start_bytes = log.metadata().map_err(file_error("look at log", &self.log))?.len();
         let stderr = log.try_clone().map_err(file_error("open log", &self.log))?;
-        let mut command = if self.dies_with_parent {
+        // Postgres as root goes through setpriv itself: a change of user forgets the signal, so it is set in that same call.
+        let mut command = if self.dies_with_parent && self.program.as_os_str() == "setpriv" {
+            let mut command = Command::new("setpriv");
+            command.args(["--pdeathsig", "KILL"]);
+            command
+        } else if self.dies_with_parent {
             let mut command = Command::new("setpriv");
             command.args(["--pdeathsig", "KILL"]).arg(&self.program);
             command
