@@ -12,6 +12,7 @@
 //! Key names are in [`model::names::RawObject`].
 
 mod error;
+mod listing;
 mod metadata;
 
 use std::collections::HashMap;
