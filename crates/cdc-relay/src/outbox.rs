@@ -1,0 +1,187 @@
+//! The sending end: records and position records go to Kafka in transactions.
+//!
+//! Stands behind the stream and the snapshot, which decide when to commit. Promise: a transaction is opened by its first
+//! record and holds the position of exactly its records; while Kafka makes us wait, `lifeline` is polled, so that the
+//! replication connection does not die meanwhile.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use topics::{
+    Cluster, ConnectOffset, Headers, ProduceError, RecordOut, SendOutcome, TransactionSettings, TransactionalProducer,
+};
+
+use crate::{
+    error::RelayError,
+    records::{Encoded, RecordHeaders},
+};
+
+/// Wait for room in the producer's queue.
+const FULL_WAIT: Duration = Duration::from_millis(1);
+/// How often the lifeline is polled while Kafka makes us wait.
+const LIFELINE_EVERY: Duration = Duration::from_secs(1);
+/// Bytes a record takes beside its key and value: headers and framing.
+const RECORD_OVERHEAD_BYTES: usize = 200;
+
+/// Something that must be attended to while Kafka makes us wait.
+pub trait Lifeline: Send {
+    /// Called about once a second.
+    fn beat(&mut self) -> impl Future<Output = Result<(), RelayError>> + Send;
+}
+
+/// Nothing to attend to.
+#[derive(Debug)]
+pub struct NoLifeline;
+
+impl Lifeline for NoLifeline {
+    async fn beat(&mut self) -> Result<(), RelayError> {
+        Ok(())
+    }
+}
+
+/// The open Kafka transaction, if there is one.
+pub struct Outbox {
+    producer: Arc<TransactionalProducer>,
+    offset_topic: String,
+    opened_at: Option<Instant>,
+    bytes: usize,
+    records: u64,
+}
+
+impl Outbox {
+    /// Prepares a producer. Nobody is fenced before [`Self::take_over`].
+    ///
+    /// # Errors
+    /// When the settings are refused.
+    pub fn new(
+        cluster: &Cluster,
+        transactional_id: String,
+        batch_bytes_max: usize,
+        offset_topic: String,
+        stop: tokio_util::sync::CancellationToken,
+    ) -> Result<Self, RelayError> {
+        let mut settings = TransactionSettings::new(transactional_id);
+        settings.queue_bytes_max = (2 * batch_bytes_max).clamp(4 << 20, 32 << 20);
+        let producer = Arc::new(TransactionalProducer::new(cluster, settings, stop)?);
+        Ok(Self { producer, offset_topic, opened_at: None, bytes: 0, records: 0 })
+    }
+
+    /// Fences the producer that had our id, and aborts what it left open.
+    ///
+    /// # Errors
+    /// When Kafka refuses or the task stops.
+    pub async fn take_over(&self) -> Result<(), RelayError> {
+        self.blocking(TransactionalProducer::init, &mut NoLifeline).await
+    }
+
+    /// When the open transaction was opened.
+    #[must_use]
+    pub fn opened_at(&self) -> Option<Instant> {
+        self.opened_at
+    }
+
+    /// Bytes in the open transaction.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Records in the open transaction.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// Puts records into the transaction, opening it if need be.
+    ///
+    /// # Errors
+    /// When the transaction is lost; the caller goes back to the last committed position.
+    pub async fn send(
+        &mut self,
+        topic: &str,
+        encoded: &Encoded,
+        context: &Headers,
+        lifeline: &mut impl Lifeline,
+    ) -> Result<(), RelayError> {
+        if self.opened_at.is_none() {
+            self.producer.begin()?;
+            self.opened_at = Some(Instant::now());
+        }
+        for piece in &encoded.pieces {
+            let headers = match &piece.headers {
+                RecordHeaders::Context => context,
+                RecordHeaders::KeyChange(headers) => headers,
+            };
+            let mut record = RecordOut::to(topic).headers(headers);
+            record.key = piece.key.clone().map(|range| &encoded.bytes[range]);
+            record.value = piece.value.clone().map(|range| &encoded.bytes[range]);
+            if self.producer.try_send(record)? == SendOutcome::Full {
+                self.send_when_there_is_room(record, lifeline).await?;
+            }
+            self.bytes += record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len) + RECORD_OVERHEAD_BYTES;
+        }
+        self.records += encoded.pieces.len() as u64;
+        Ok(())
+    }
+
+    async fn send_when_there_is_room(&self, record: RecordOut<'_>, lifeline: &mut impl Lifeline) -> Result<(), RelayError> {
+        let mut beaten_at = Instant::now();
+        while self.producer.try_send(record)? == SendOutcome::Full {
+            tokio::time::sleep(FULL_WAIT).await;
+            if beaten_at.elapsed() >= LIFELINE_EVERY {
+                lifeline.beat().await?;
+                beaten_at = Instant::now();
+            }
+        }
+        Ok(())
+    }
+
+    /// Commits the open transaction together with position records; opens one for them alone if there is none.
+    /// When it returns, everything is durable.
+    ///
+    /// # Errors
+    /// When it is not known to be committed; the stored position tells after the next [`Self::take_over`].
+    pub async fn commit(&mut self, positions: &[ConnectOffset], lifeline: &mut impl Lifeline) -> Result<(), RelayError> {
+        if self.opened_at.is_none() {
+            self.producer.begin()?;
+        }
+        for position in positions {
+            self.producer.send_offsets(&self.offset_topic, position)?;
+        }
+        self.blocking(TransactionalProducer::commit, lifeline).await?;
+        (self.opened_at, self.bytes, self.records) = (None, 0, 0);
+        Ok(())
+    }
+
+    /// Throws the open transaction away, so that readers do not wait for its time-out. Best effort: the next
+    /// [`Self::take_over`] does the same.
+    pub async fn abort(&mut self) {
+        if self.opened_at.take().is_some()
+            && let Err(error) = self.blocking(TransactionalProducer::abort, &mut NoLifeline).await
+        {
+            tracing::debug!("the kafka transaction could not be aborted: {error}");
+        }
+        (self.bytes, self.records) = (0, 0);
+    }
+
+    /// Runs one of the producer's blocking calls off the runtime's threads.
+    async fn blocking(
+        &self,
+        call: fn(&TransactionalProducer) -> Result<(), ProduceError>,
+        lifeline: &mut impl Lifeline,
+    ) -> Result<(), RelayError> {
+        let producer = Arc::clone(&self.producer);
+        let mut running = tokio::task::spawn_blocking(move || call(&producer));
+        loop {
+            match tokio::time::timeout(LIFELINE_EVERY, &mut running).await {
+                Ok(Ok(outcome)) => return Ok(outcome?),
+                Ok(Err(panicked)) => {
+                    return Err(RelayError::Retry { server: "Kafka".to_owned(), reason: panicked.to_string() });
+                }
+                Err(_elapsed) => lifeline.beat().await?,
+            }
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Where the relay stands in the history of the database, and what of the stream it has already written.
+//!
+//! The stream of a slot is a sequence of whole transactions in commit order; inside one transaction the events have an
+//! order but no position of their own (rows of a `COPY` share one LSN, and LSNs of concurrent transactions interleave).
+//! So the position is: everything that committed before [`Position::commit_end`], and of the transaction after that the
+//! first so many events. Pure: no I/O, compared and advanced only here.
+
+use model::lsn::Lsn;
+
+/// What is durable in Kafka.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Position {
+    /// End of the last commit record whose transaction is written completely: transactions whose commit record starts
+    /// before this are done. Debezium's `lsn_commit`, and what the slot may confirm.
+    pub commit_end: Lsn,
+    /// A transaction that is written in part, because it is larger than one Kafka transaction.
+    pub partial: Option<Partial>,
+}
+
+/// How much of the first transaction after `commit_end` is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Partial {
+    /// Our own record: the first `events` row events of the transaction whose commit record starts at `commit_start`.
+    Events { commit_start: Lsn, events: u64 },
+    /// Debezium's record: it has no event index, only the LSN of the last event it wrote.
+    UpToLsn(Lsn),
+}
+
+impl Position {
+    /// Everything before `commit_end`, nothing after.
+    #[must_use]
+    pub fn at(commit_end: Lsn) -> Self {
+        Self { commit_end, partial: None }
+    }
+}
+
+/// Walks along the stream and tells of each event whether it is new. Fed with every message the server sends, also with
+/// those that are not written, so that the index of an event is the same after a restart with other settings.
+#[derive(Debug, Clone)]
+pub struct Cursor {
+    position: Position,
+    /// The transaction the stream is in.
+    open: Option<Open>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    commit_start: Lsn,
+    /// Row events seen so far.
+    events: u64,
+    skip: Skip,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Skip {
+    Nothing,
+    Everything,
+    Events(u64),
+    UpToLsn(Lsn),
+}
+
+impl Cursor {
+    /// Starts from a stored position.
+    #[must_use]
+    pub fn new(position: Position) -> Self {
+        Self { position, open: None }
+    }
+
+    /// A transaction begins. `commit_start`: where its commit record starts (`final_lsn` of pgoutput's Begin).
+    /// Returns whether anything of it may be new.
+    pub fn begin(&mut self, commit_start: Lsn) -> bool {
+        let skip = if commit_start < self.position.commit_end {
+            Skip::Everything
+        } else {
+            match self.position.partial {
+                Some(Partial::Events { commit_start: at, events }) if at == commit_start => Skip::Events(events),
+                // A transaction before the partial one cannot come: those end at or before `commit_end`.
+                Some(Partial::Events { .. }) | None => Skip::Nothing,
+                Some(Partial::UpToLsn(lsn)) => Skip::UpToLsn(lsn),
+            }
+        };
+        self.open = Some(Open { commit_start, events: 0, skip });
+        skip != Skip::Everything
+    }
+
+    /// A row event of the open transaction. Returns whether it is new, and counts it.
+    pub fn event(&mut self, lsn: Lsn) -> bool {
+        let Some(open) = &mut self.open else { return true };
+        open.events += 1;
+        match open.skip {
+            Skip::Nothing => true,
+            Skip::Everything => false,
+            Skip::Events(done) => open.events > done,
+            Skip::UpToLsn(done) => lsn > done,
+        }
+    }
+
+    /// The open transaction is complete; `commit_end` is where its commit record ends.
+    pub fn commit(&mut self, commit_end: Lsn) {
+        if commit_end > self.position.commit_end {
+            self.position = Position::at(commit_end);
+        }
+        self.open = None;
+    }
+
+    /// The server has nothing before `wal_end` that was not sent. Takes effect between transactions only.
+    pub fn idle(&mut self, wal_end: Lsn) {
+        if self.open.is_none() && self.position.partial.is_none() && wal_end > self.position.commit_end {
+            self.position.commit_end = wal_end;
+        }
+    }
+
+    /// The position behind everything that was fed in.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        match self.open {
+            Some(Open { commit_start, events, skip }) if skip != Skip::Everything => {
+                // Having skipped some, the count may still be below what the stored position says.
+                let done = match skip {
+                    Skip::Events(done) => done,
+                    Skip::Nothing | Skip::Everything | Skip::UpToLsn(_) => 0,
+                };
+                let events = events.max(done);
+                let partial = if events == 0 { self.position.partial } else { Some(Partial::Events { commit_start, events }) };
+                Position { partial, ..self.position }
+            }
+            Some(_) | None => self.position,
+        }
+    }
+
+    /// Whether the stream stands between two transactions.
+    #[must_use]
+    pub fn between_transactions(&self) -> bool {
+        self.open.is_none()
+    }
+
+    /// Where the last complete transaction ended; `source.sequence` names it.
+    #[must_use]
+    pub fn last_commit(&self) -> Lsn {
+        self.position.commit_end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A history: transactions in commit order with their number of events. Commit records are 10 long.
+    fn replay(cursor: &mut Cursor, history: &[u64], seen: &mut Vec<(usize, u64)>, events_max: usize) {
+        let mut count = 0;
+        for (index, events) in history.iter().enumerate() {
+            let commit_start = Lsn(100 * (index as u64 + 1));
+            cursor.begin(commit_start);
+            for event in 0..*events {
+                if count == events_max {
+                    return;
+                }
+                // All rows of a transaction share one LSN, as those of a COPY do.
+                if cursor.event(Lsn(100 * index as u64 + 1)) {
+                    seen.push((index, event));
+                }
+                count += 1;
+            }
+            cursor.commit(Lsn(commit_start.0 + 10));
+        }
+    }
+
+    #[test]
+    fn a_transaction_whose_commit_starts_before_the_position_is_done() {
+        let mut cursor = Cursor::new(Position::at(Lsn(110)));
+        assert!(!cursor.begin(Lsn(100)));
+        assert!(!cursor.event(Lsn(90)));
+        cursor.commit(Lsn(110));
+        assert!(cursor.begin(Lsn(110)));
+        assert!(cursor.event(Lsn(105)), "its rows may have been written before the earlier commit");
+    }
+
+    #[test]
+    fn an_idle_server_moves_the_position_only_between_transactions() {
+        let mut cursor = Cursor::new(Position::at(Lsn(10)));
+        cursor.begin(Lsn(100));
+        cursor.idle(Lsn(50));
+        assert_eq!(cursor.position(), Position::at(Lsn(10)));
+        cursor.commit(Lsn(110));
+        cursor.idle(Lsn(500));
+        assert_eq!(cursor.position(), Position::at(Lsn(500)));
+        cursor.idle(Lsn(400));
+        assert_eq!(cursor.position(), Position::at(Lsn(500)));
+    }
+
+    #[test]
+    fn debeziums_position_inside_a_transaction_is_taken_over_by_lsn() {
+        let mut cursor = Cursor::new(Position { commit_end: Lsn(10), partial: Some(Partial::UpToLsn(Lsn(21))) });
+        cursor.begin(Lsn(100));
+        assert!(!cursor.event(Lsn(20)));
+        assert!(!cursor.event(Lsn(21)));
+        assert!(cursor.event(Lsn(22)));
+        cursor.commit(Lsn(110));
+        cursor.begin(Lsn(200));
+        assert!(cursor.event(Lsn(15)), "the next transaction is wholly new");
+    }
+
+    proptest! {
+        /// Stop anywhere, go on from the position reached: every event is seen exactly once, in order.
+        #[test]
+        fn a_restart_at_any_event_neither_loses_nor_doubles(
+            history in prop::collection::vec(0_u64..6, 1..8),
+            stops in prop::collection::vec(0_usize..50, 0..6),
+        ) {
+            let mut seen = Vec::new();
+            let mut position = Position::default();
+            for stop in stops {
+                let mut cursor = Cursor::new(position);
+                replay(&mut cursor, &history, &mut seen, stop);
+                position = cursor.position();
+            }
+            replay(&mut Cursor::new(position), &history, &mut seen, usize::MAX);
+            let all: Vec<_> =
+                history.iter().enumerate().flat_map(|(index, events)| (0..*events).map(move |event| (index, event))).collect();
+            prop_assert_eq!(seen, all);
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Opens a snapshot: the slot, the readers under one view of the database, the plan, the tables' schemas.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use model::{lsn::Lsn, table::TableSchema};
+
+use super::{
+    SnapshotStart,
+    plan::{ChunkId, Plan, PlannedTable, Progress},
+    reader::{HeapToRead, ReadJob},
+    visibility::PgSnapshot,
+};
+use crate::{
+    error::RelayError,
+    outbox::NoLifeline,
+    postgres::{
+        PgError,
+        catalog::{self, PublishedTable},
+        connection::Connection,
+        quote_literal, slot,
+    },
+    session::Session,
+};
+
+/// Pages of a chunk: 32 MiB, some seconds of work, so that readers end about together and a list stays short.
+const CHUNK_PAGES: u32 = 4096;
+
+pub(super) struct Prepared {
+    pub job: ReadJob,
+    /// One connection per reader, each in a transaction under the same snapshot.
+    pub readers: Vec<Connection>,
+    pub plan: Plan,
+    pub progress: BTreeMap<ChunkId, Progress>,
+}
+
+pub(super) async fn prepare(session: &mut Session, start: SnapshotStart) -> Result<Prepared, RelayError> {
+    match start {
+        SnapshotStart::New { stale } => prepare_new(session, &stale).await,
+        SnapshotStart::Resume { plan, progress } => prepare_resumed(session, plan, progress).await,
+    }
+}
+
+async fn prepare_new(session: &mut Session, stale: &[ChunkId]) -> Result<Prepared, RelayError> {
+    let target = session.settings.target.clone();
+    let postgres = |error: PgError| RelayError::postgres(&target, "begin the snapshot", &error);
+    // Kept open until all readers have the snapshot: it is withdrawn when this connection does anything else.
+    let mut exporter = Connection::open_replication(&target).await.map_err(postgres)?;
+    session.system_id = Some(slot::system_id(&mut exporter).await.map_err(postgres)?);
+    // A slot that is there already cannot export a snapshot any more. A temporary one beside it can, and the stream of
+    // the first one is then read from the temporary one's consistent point.
+    let exists = slot::state(&mut session.control, &session.settings.slot).await.map_err(postgres)?.is_some();
+    let name = if exists { format!("relay_snapshot_{}", std::process::id()) } else { session.settings.slot.clone() };
+    tracing::info!(slot = session.settings.slot, exists, "waiting for a consistent point");
+    let created = tokio::select! {
+        created = slot::create(&mut exporter, &name, exists) => created.map_err(postgres)?,
+        () = session.stop.cancelled() => return Err(RelayError::Stopped),
+    };
+    let mut readers = open_readers(session, &created.snapshot).await.map_err(postgres)?;
+    drop(exporter);
+    let (snapshot, _) = view(&mut readers[0]).await.map_err(postgres)?;
+    let published = captured(session, &mut readers[0]).await.map_err(postgres)?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let plan = Plan {
+        consistent_lsn: created.consistent_point.0,
+        pg_snapshot: snapshot,
+        ts_us: i64::try_from(now.as_micros()).unwrap_or_default(),
+        chunk_pages: CHUNK_PAGES,
+        tables: planned(&published),
+    };
+    let mut entries = vec![session.keys.snapshotting(&plan), session.keys.plan(Some(&plan))];
+    entries.extend(stale.iter().map(|id| session.keys.chunk(*id, None)));
+    session.outbox.commit(&entries, &mut NoLifeline).await?;
+    tracing::info!(tables = plan.tables.len(), consistent_lsn = %created.consistent_point, "snapshot begins");
+    job(session, plan, BTreeMap::new(), readers, &published, None).await
+}
+
+async fn prepare_resumed(
+    session: &mut Session,
+    plan: Plan,
+    progress: BTreeMap<ChunkId, Progress>,
+) -> Result<Prepared, RelayError> {
+    let target = session.settings.target.clone();
+    let postgres = |error: PgError| RelayError::postgres(&target, "resume the snapshot", &error);
+    let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+    // The first transaction lends its view to the others and stays open as long as they do.
+    let mut first = Connection::open(&target).await.map_err(postgres)?;
+    first.query(begin).await.map_err(postgres)?;
+    let row = first.query_one("SELECT pg_export_snapshot()").await.map_err(postgres)?;
+    let name = row.and_then(|row| row.get(0).map(str::to_owned)).unwrap_or_default();
+    let mut readers = open_readers(session, &name).await.map_err(postgres)?;
+    let (_, next) = view(&mut first).await.map_err(postgres)?;
+    let published = captured(session, &mut first).await.map_err(postgres)?;
+    readers.truncate(session.settings.snapshot_readers - 1);
+    readers.push(first);
+    let remaining = plan.remaining(&progress);
+    check_unmoved(&plan, &published, &progress)?;
+    tracing::info!(chunks = remaining.len(), finished = progress.len(), "snapshot resumes");
+    job(session, plan, progress, readers, &published, Some(next)).await
+}
+
+/// Opens the readers' transactions under an exported snapshot.
+async fn open_readers(session: &Session, snapshot: &str) -> Result<Vec<Connection>, PgError> {
+    let mut readers = Vec::new();
+    for _ in 0..session.settings.snapshot_readers {
+        let mut reader = Connection::open(&session.settings.target).await?;
+        let sql = format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
+            quote_literal(snapshot)
+        );
+        reader.query(&sql).await?;
+        readers.push(reader);
+    }
+    Ok(readers)
+}
+
+/// What a transaction sees: its `pg_snapshot`, and the next transaction id of that moment, 64 bits.
+async fn view(connection: &mut Connection) -> Result<(String, u64), PgError> {
+    let row = connection.query_one("SELECT s, pg_snapshot_xmax(s) FROM pg_current_snapshot() s").await?;
+    let row = row.ok_or_else(|| PgError::Protocol("no snapshot".into()))?;
+    Ok((row.text(0)?, row.parse(1)?))
+}
+
+/// The published tables that the lists let through.
+async fn captured(session: &Session, connection: &mut Connection) -> Result<Vec<PublishedTable>, PgError> {
+    let mut tables = catalog::published_tables(connection, &session.settings.publication).await?;
+    tables.retain(|table| session.settings.tables.includes(&table.schema, &table.name));
+    Ok(tables)
+}
+
+fn planned(published: &[PublishedTable]) -> Vec<PlannedTable> {
+    let heaps = published.iter().flat_map(|table| table.heaps.iter().map(move |heap| (table, heap)));
+    heaps
+        .map(|(table, heap)| PlannedTable {
+            schema: table.schema.clone(),
+            name: table.name.clone(),
+            heap: heap.oid,
+            filenode: heap.filenode,
+            pages: heap.pages,
+        })
+        .collect()
+}
+
+/// A table that was rewritten while nobody held its lock has its rows elsewhere: progress by place means nothing there.
+fn check_unmoved(plan: &Plan, published: &[PublishedTable], progress: &BTreeMap<ChunkId, Progress>) -> Result<(), RelayError> {
+    for (index, table) in plan.tables.iter().enumerate() {
+        let started = progress.keys().any(|id| id.table == index);
+        let complete = (0..plan.chunk_count(table)).all(|chunk| progress.get(&ChunkId { table: index, chunk }) == Some(&Progress::Done));
+        let heap = published.iter().flat_map(|table| &table.heaps).find(|heap| heap.oid == table.heap);
+        if started && !complete && heap.is_some_and(|heap| heap.filenode != table.filenode) {
+            return Err(RelayError::Definite(format!(
+                "table {}.{} was rewritten (VACUUM FULL, CLUSTER, TRUNCATE or ALTER TABLE) while its snapshot was interrupted, \
+                 so it cannot be resumed without repeating rows; stop the connector, delete its offsets \
+                 (DELETE /connectors/{{name}}/offsets) and resume it to snapshot anew",
+                table.schema, table.name
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Puts everything together; tables that are gone since the plan was made lose their chunks.
+async fn job(
+    session: &mut Session,
+    plan: Plan,
+    mut progress: BTreeMap<ChunkId, Progress>,
+    mut readers: Vec<Connection>,
+    published: &[PublishedTable],
+    resumed_at: Option<u64>,
+) -> Result<Prepared, RelayError> {
+    let snapshot: PgSnapshot = plan.pg_snapshot.parse().map_err(|error| RelayError::Definite(format!("{error}")))?;
+    let mut ready: BTreeMap<u32, HeapToRead> = BTreeMap::new();
+    let wanted: std::collections::BTreeSet<u32> =
+        plan.remaining(&progress).iter().map(|chunk| plan.tables[chunk.id.table].heap).collect();
+    for table in published.iter().filter(|table| table.heaps.iter().any(|heap| wanted.contains(&heap.oid))) {
+        let schema = schema_of(session, &mut readers[0], table).await?;
+        let Some(schema) = schema else { continue };
+        let captured = session.desk.prepare(schema).await?;
+        for heap in &table.heaps {
+            let read =
+                HeapToRead { captured: Arc::clone(&captured), from: heap.name.clone(), row_filter: table.row_filter.clone() };
+            ready.insert(heap.oid, read);
+        }
+    }
+    let mut chunks: VecDeque<_> = plan.remaining(&progress).into();
+    chunks.retain(|chunk| {
+        let known = ready.contains_key(&plan.tables[chunk.id.table].heap);
+        if !known {
+            progress.insert(chunk.id, Progress::Done);
+        }
+        known
+    });
+    // Indexes are the plan's; a table without chunks left borrows any entry, which nobody looks at.
+    let fallback = ready.values().next().cloned();
+    let tables = plan.tables.iter().map(|table| ready.get(&table.heap).cloned().or_else(|| fallback.clone()));
+    let tables: Vec<HeapToRead> = tables.collect::<Option<_>>().unwrap_or_default();
+    let job = ReadJob {
+        target: session.settings.target.clone(),
+        rules: Arc::clone(&session.rules),
+        tables,
+        chunks: Mutex::new(chunks),
+        ts_us: plan.ts_us,
+        consistent_lsn: Lsn(plan.consistent_lsn),
+        snapshot,
+        resumed_at,
+    };
+    Ok(Prepared { job, readers, plan, progress })
+}
+
+/// The table's schema with the published columns only.
+async fn schema_of(
+    session: &Session,
+    connection: &mut Connection,
+    table: &PublishedTable,
+) -> Result<Option<TableSchema>, RelayError> {
+    let found = catalog::table(connection, table.id).await;
+    let found = found.map_err(|error| RelayError::postgres(&session.settings.target, "describe a table", &error))?;
+    Ok(found.map(|found| {
+        let all = found.schema;
+        let key: Option<Vec<usize>> = all
+            .key
+            .iter()
+            .map(|index| table.columns.iter().position(|name| *name == all.columns[*index].name))
+            .collect();
+        let columns = all.columns.into_iter().filter(|column| table.columns.contains(&column.name)).collect();
+        TableSchema { columns, key: key.unwrap_or_default(), ..all }
+    }))
+}

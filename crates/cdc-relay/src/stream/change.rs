@@ -1,0 +1,217 @@
+//! One message of the stream: what it changes in our knowledge of the stream, and which records it becomes.
+
+use model::{
+    cell::Cell,
+    envelope::{SnapshotMark, Source},
+    lsn::Lsn,
+    table::TableId,
+};
+use super::decode::{self as pgoutput, Message, Relation, Tuple};
+use super::{confirm::Confirmer, relations::Relations};
+use crate::{
+    error::RelayError,
+    offsets::LastEvent,
+    position::Cursor,
+    records::{Encoded, RowChange},
+    session::Session,
+    snapshot::clock_ns,
+    tables::{RelationColumn, RelationShape},
+};
+
+/// The stream's state beside the position: tables, the open transaction, reused buffers.
+pub struct Changes {
+    relations: Relations,
+    /// The open transaction's id and commit time in microseconds since the Unix epoch.
+    tx_id: i64,
+    ts_us: i64,
+    last: LastEvent,
+    /// End of the last transaction seen complete; `source.sequence` names it.
+    last_commit: Option<Lsn>,
+    /// Commit time of the first transaction in the open Kafka transaction.
+    oldest_commit_us: Option<i64>,
+    encoded: Encoded,
+    before: Vec<Cell<'static>>,
+    after: Vec<Cell<'static>>,
+}
+
+/// A row event of the stream.
+enum RowEvent<'a> {
+    Insert { new: Tuple<'a> },
+    Update { old: Option<Tuple<'a>>, new: Tuple<'a> },
+    Delete { old: Tuple<'a> },
+    Truncate,
+}
+
+impl RowEvent<'_> {
+    /// Debezium's names: in the offset, and the letter of the envelope.
+    fn names(&self) -> (&'static str, char) {
+        match self {
+            Self::Insert { .. } => ("INSERT", 'c'),
+            Self::Update { .. } => ("UPDATE", 'u'),
+            Self::Delete { .. } => ("DELETE", 'd'),
+            Self::Truncate => ("TRUNCATE", 't'),
+        }
+    }
+}
+
+impl Changes {
+    /// `last`: the last event as the stored position names it.
+    pub fn new(last: LastEvent) -> Self {
+        // Right after a snapshot no commit is known, as in Debezium; the stored entry then has no transaction either.
+        let last_commit = last.tx_id.is_some().then_some(last.lsn);
+        Self {
+            relations: Relations::default(),
+            tx_id: 0,
+            ts_us: 0,
+            last,
+            last_commit,
+            oldest_commit_us: None,
+            encoded: Encoded::default(),
+            before: Vec::new(),
+            after: Vec::new(),
+        }
+    }
+
+    /// The last event written or passed over.
+    pub fn last(&self) -> &LastEvent {
+        &self.last
+    }
+
+    /// Commit time of the first source transaction since this was last asked.
+    pub fn take_oldest_commit_us(&mut self) -> Option<i64> {
+        self.oldest_commit_us.take()
+    }
+
+    /// Takes one message that belongs to `start`.
+    ///
+    /// # Errors
+    /// When it cannot be understood, encoded or sent.
+    pub async fn message(
+        &mut self,
+        start: Lsn,
+        output: &[u8],
+        cursor: &mut Cursor,
+        session: &mut Session,
+        confirmer: &mut Confirmer,
+    ) -> Result<(), RelayError> {
+        let message = pgoutput::parse(output)
+            .map_err(|error| RelayError::Definite(format!("the message at {start} is not understood: {error}")))?;
+        match message {
+            Message::Begin(begin) => {
+                cursor.begin(begin.final_lsn);
+                self.tx_id = i64::from(begin.xid);
+                self.ts_us = begin.commit_time_us;
+            }
+            Message::Commit(commit) => {
+                cursor.commit(commit.end_lsn);
+                self.last_commit = Some(commit.end_lsn);
+                self.last = LastEvent { lsn: start, tx_id: Some(self.tx_id), ts_us: self.ts_us, kind: "COMMIT" };
+            }
+            Message::Relation(relation) => self.relations.describe(shape(&relation), session),
+            Message::Insert(row) => {
+                let event = RowEvent::Insert { new: row.new };
+                self.row(start, row.relation_id, event, cursor, session, confirmer).await?;
+            }
+            Message::Update(row) => {
+                let event = RowEvent::Update { old: row.old, new: row.new };
+                self.row(start, row.relation_id, event, cursor, session, confirmer).await?;
+            }
+            Message::Delete(row) => {
+                let event = RowEvent::Delete { old: row.old };
+                self.row(start, row.relation_id, event, cursor, session, confirmer).await?;
+            }
+            Message::Truncate(truncate) => {
+                for relation in truncate.relation_ids() {
+                    self.row(start, relation, RowEvent::Truncate, cursor, session, confirmer).await?;
+                }
+            }
+            // Types are looked up in the catalog; origins and logical messages are not asked for.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    async fn row(
+        &mut self,
+        start: Lsn,
+        relation: u32,
+        event: RowEvent<'_>,
+        cursor: &mut Cursor,
+        session: &mut Session,
+        confirmer: &mut Confirmer,
+    ) -> Result<(), RelayError> {
+        let new = cursor.event(start);
+        let (kind, letter) = event.names();
+        if !new || session.settings.skipped_operations.contains(letter) {
+            return Ok(());
+        }
+        let Some(table) = self.relations.ready(relation, session).await? else { return Ok(()) };
+        self.last = LastEvent { lsn: start, tx_id: Some(self.tx_id), ts_us: self.ts_us, kind };
+        self.oldest_commit_us.get_or_insert(self.ts_us);
+        let source = Source {
+            snapshot: SnapshotMark::False,
+            ts_us: self.ts_us,
+            tx_id: Some(self.tx_id),
+            lsn: Some(start),
+            sequence: (self.last_commit, Some(start)),
+            origin: None,
+        };
+        let mut before = std::mem::take(&mut self.before);
+        let mut after = std::mem::take(&mut self.after);
+        let change = match &event {
+            RowEvent::Insert { new } => {
+                fill(new, &mut after);
+                RowChange::Insert(&after)
+            }
+            RowEvent::Update { old, new } => {
+                fill(new, &mut after);
+                let before = old.as_ref().map(|old| {
+                    fill(old, &mut before);
+                    before.as_slice()
+                });
+                RowChange::Update { before, after: &mut after }
+            }
+            RowEvent::Delete { old } => {
+                fill(old, &mut before);
+                RowChange::Delete(&before)
+            }
+            RowEvent::Truncate => RowChange::Truncate,
+        };
+        self.encoded.clear();
+        session.rules.encode(&table, change, &source, clock_ns(), &mut self.encoded).map_err(|error| {
+            RelayError::Definite(format!(
+                "the change at {start} cannot be written: {error}; leave the table out by table.exclude.list, or report this"
+            ))
+        })?;
+        (self.before, self.after) = (emptied(before), emptied(after));
+        let context = &session.rules.context_headers;
+        session.outbox.send(table.codec.topic(), &self.encoded, context, confirmer).await
+    }
+}
+
+fn fill<'a>(tuple: &Tuple<'a>, cells: &mut Vec<Cell<'a>>) {
+    cells.clear();
+    cells.extend(tuple.cells());
+}
+
+/// An empty vector with the memory of this one: collecting in place keeps the allocation over the change of lifetime.
+fn emptied(mut cells: Vec<Cell<'_>>) -> Vec<Cell<'static>> {
+    cells.clear();
+    cells.into_iter().map(|_| Cell::Null).collect()
+}
+
+fn shape(relation: &Relation) -> RelationShape {
+    let columns = relation.columns.iter().map(|column| RelationColumn {
+        name: column.name.clone(),
+        type_oid: column.type_oid,
+        typmod: column.typmod,
+        identity: column.key,
+    });
+    RelationShape {
+        id: TableId(relation.id),
+        schema: relation.namespace.clone(),
+        name: relation.name.clone(),
+        identity_is_key: relation.replica_identity != b'f',
+        columns: columns.collect(),
+    }
+}
