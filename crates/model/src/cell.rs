@@ -1,7 +1,8 @@
 //! One value of a row as Postgres writes it.
 //!
 //! The replication stream (`pgoutput`) and `COPY … TO STDOUT` both hand out the text output format of each type; a cell
-//! borrows it. The envelope codec reads cells, so a row is never copied on its way from the socket into Avro.
+//! borrows it. The session must write `DateStyle = ISO`, `IntervalStyle = postgres`, `bytea_output = hex`, UTF-8, and
+//! floats in full (`extra_float_digits` at least 1). The envelope codec reads cells, so a row is never copied on its way from the socket into Avro.
 
 /// One value of a row, in the text output format of its type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

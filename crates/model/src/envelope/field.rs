@@ -4,7 +4,7 @@
 use super::{
     UNAVAILABLE_VALUE,
     avro::{self, Primitive},
-    default, nested, text,
+    default, naming, nested, text,
 };
 use crate::table::Column;
 
@@ -303,7 +303,7 @@ impl Field {
             None if column.nullable => Some(null.clone()),
             None => None,
         };
-        let name = field_name(&column.name);
+        let name = naming::field_name(&column.name);
         Some(Self { column: index, name, kind, nullable: column.nullable, default, branch, null, unchanged })
     }
 
@@ -332,23 +332,6 @@ impl Field {
     }
 }
 
-/// A column's name as Avro takes it: other characters become `_`, one per UTF-16 unit as in Java, and a leading digit gets
-/// a `_` in front.
-pub(super) fn field_name(name: &str) -> String {
-    let mut field = String::with_capacity(name.len() + 1);
-    for (i, c) in name.chars().enumerate() {
-        if c.is_ascii_alphabetic() || c == '_' || (i > 0 && c.is_ascii_digit()) {
-            field.push(c);
-            continue;
-        }
-        field.extend(std::iter::repeat_n('_', c.len_utf16()));
-        if i == 0 && c.is_ascii_digit() {
-            field.push(c);
-        }
-    }
-    field
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -356,20 +339,6 @@ mod tests {
 
     fn column(type_name: &str, typmod: i32) -> Column {
         Column { name: "c".into(), type_name: type_name.into(), typmod, nullable: true, ..Column::default() }
-    }
-
-    #[test]
-    fn field_names_fit_avro() {
-        for (column, field) in [
-            ("Id Col", "Id_Col"),
-            ("héé", "h__"),
-            ("9lives", "_9lives"),
-            ("select", "select"),
-            ("a.b", "a_b"),
-            ("🚀", "__"),
-        ] {
-            assert_eq!(field_name(column), field);
-        }
     }
 
     #[test]
