@@ -31,6 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio_util::sync::CancellationToken;
 
 pub use definitions::Definition;
 pub use plugin::{Config, ConnectorKind, FieldError, Plugin, ReportSink, Reporter, TaskContext, TaskError};
@@ -60,49 +61,64 @@ pub async fn serve(
         .and_then(|mut found| found.next())
         .with_context(|| format!("'{}' is no address to listen on; correct HAUS_BIND", settings.bind))?;
     let listener = service::http::listen(address).await?;
-    let writer = Writer::new(&settings).context("set up the Kafka client")?;
-    let (worker, statuses) = Worker::new(settings, Classes::new(plugins), writer);
-    let worker = Arc::new(worker);
-    let tasks = context.tasks.clone();
-
-    let (routes, serving) = (rest::router(Arc::clone(&worker)), context.clone());
-    tasks.spawn("rest", async move { service::http::serve_on(listener, routes, &serving).await });
-
-    let (written, stop) = (Arc::clone(&worker), context.stop.clone());
-    tasks.spawn("statuses", async move { written.writer().write_statuses(statuses, stop).await });
-
-    let (watched, watching) = (Arc::clone(&worker), context.clone());
-    tasks.spawn("health", async move { watch_health(&watched, &watching).await });
-
-    let (followed, stop) = (Arc::clone(&worker), context.stop.clone());
-    tasks.spawn("topics", async move {
-        followed.writer().ensure_topics(&stop).await?;
-        store::follow_topics(followed, stop).await
-    });
-
-    let (supervised, stop) = (Arc::clone(&worker), context.stop.clone());
-    tasks.spawn("supervisor", async move {
-        while !supervised.writer().ready() {
-            tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                () = supervised.changed.notified() => {}
-            }
-        }
-        Supervisor::new(supervised).run(stop).await
-    });
+    let routes = spawn(plugins, settings, &context.tasks, &context.health, &context.stop)?;
+    let (tasks, serving) = (context.tasks.clone(), context);
+    let in_task = tasks.clone();
+    in_task.spawn("rest", async move { service::http::serve_on(listener, routes, &serving).await });
     tasks.join().await
 }
 
-async fn watch_health(worker: &Worker, context: &service::Context) -> anyhow::Result<()> {
-    while !context.stop.is_cancelled() {
+/// Start a worker's background tasks among `tasks` and return the routes of its REST API; [`serve`] without the
+/// listener, for a process that has one of its own.
+///
+/// # Errors
+/// When the Kafka client does not accept its settings.
+pub fn spawn(
+    plugins: Vec<Arc<dyn Plugin>>,
+    settings: WorkerSettings,
+    tasks: &service::Tasks,
+    health: &service::Health,
+    stop: &CancellationToken,
+) -> anyhow::Result<axum::Router> {
+    let writer = Writer::new(&settings).context("set up the Kafka client")?;
+    let (worker, statuses) = Worker::new(settings, Classes::new(plugins), writer);
+    let worker = Arc::new(worker);
+
+    let (written, until) = (Arc::clone(&worker), stop.clone());
+    tasks.spawn("statuses", async move { written.writer().write_statuses(statuses, until).await });
+
+    let (watched, health, until) = (Arc::clone(&worker), health.clone(), stop.clone());
+    tasks.spawn("health", async move { watch_health(&watched, &health, &until).await });
+
+    let (followed, until) = (Arc::clone(&worker), stop.clone());
+    tasks.spawn("topics", async move {
+        followed.writer().ensure_topics(&until).await?;
+        store::follow_topics(followed, until).await
+    });
+
+    let (supervised, until) = (Arc::clone(&worker), stop.clone());
+    tasks.spawn("supervisor", async move {
+        while !supervised.writer().ready() {
+            tokio::select! {
+                () = until.cancelled() => return Ok(()),
+                () = supervised.changed.notified() => {}
+            }
+        }
+        Supervisor::new(supervised).run(until).await
+    });
+    Ok(rest::router(worker))
+}
+
+async fn watch_health(worker: &Worker, health: &service::Health, stop: &CancellationToken) -> anyhow::Result<()> {
+    while !stop.is_cancelled() {
         let kafka = match (worker.writer().cluster().reachable(), worker.writer().ready()) {
             (false, _) => Err(format!("Kafka at {} is away", worker.settings.bootstrap)),
             (true, false) => Err("reading the topics".to_owned()),
             (true, true) => Ok(()),
         };
-        context.health.set("kafka", kafka);
+        health.set("kafka", kafka);
         tokio::select! {
-            () = context.stop.cancelled() => {}
+            () = stop.cancelled() => {}
             () = tokio::time::sleep(HEALTH_INTERVAL) => {}
         }
     }

@@ -1,0 +1,6 @@
+//! The worker against a real Kafka: REST answers of a JVM worker, life of tasks, several workers on one state.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod fixture;
+mod golden;
+mod lifecycle;

@@ -1,0 +1,218 @@
+//! Avro object container files, made of record bytes that are already Avro.
+//!
+//! Pure. Kafka's values carry `0, schema id (4 bytes), Avro datum`; the datum goes into a container block
+//! unchanged, nothing is decoded. Source of the format: Avro 1.12 specification, "Object Container Files". The
+//! result is readable by Java Avro, fastavro, Spark and DuckDB; its header repeats the facts of
+//! [`objects::RawMetadata`] under `haus.…`.
+//!
+//! The same records from the same position give the same bytes: the sync marker is derived from the place, so a
+//! file that is written again can be compared with the first.
+
+use bytes::Bytes;
+use objects::RawMetadata;
+
+/// A block is closed at this size. Readers hold one block in memory.
+const BLOCK_BYTES: usize = 128 << 10;
+const MAGIC: &[u8; 4] = b"Obj\x01";
+
+/// A value that is not Confluent-framed Avro.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the value does not begin with a 0 byte and a schema id, so no AvroConverter wrote it")]
+pub struct NotFramed;
+
+/// Splits a Kafka value into schema id and Avro datum.
+///
+/// # Errors
+/// [`NotFramed`] when it is shorter than five bytes or has another first byte.
+pub fn unframe(value: &[u8]) -> Result<(u32, &[u8]), NotFramed> {
+    match value {
+        [0, a, b, c, d, datum @ ..] => Ok((u32::from_be_bytes([*a, *b, *c, *d]), datum)),
+        _ => Err(NotFramed),
+    }
+}
+
+/// A container's records, growing block by block.
+#[derive(Debug)]
+pub struct Body {
+    sync: [u8; 16],
+    blocks: Vec<Bytes>,
+    block: Vec<u8>,
+    block_records: u64,
+    bytes: usize,
+}
+
+impl Body {
+    /// An empty body for a file of this place.
+    pub fn new(topic: &str, partition: i32, start_offset: i64) -> Self {
+        let sync = sync_marker(topic, partition, start_offset);
+        Self { sync, blocks: Vec::new(), block: Vec::new(), block_records: 0, bytes: 0 }
+    }
+
+    /// Add one record's Avro bytes.
+    pub fn append(&mut self, datum: &[u8]) {
+        self.block.extend_from_slice(datum);
+        self.block_records += 1;
+        self.bytes += datum.len();
+        if self.block.len() >= BLOCK_BYTES {
+            self.close_block();
+        }
+    }
+
+    /// Record bytes held.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn close_block(&mut self) {
+        if self.block_records == 0 {
+            return;
+        }
+        let mut head = Vec::with_capacity(20);
+        put_long(&mut head, i64::try_from(self.block_records).unwrap_or(i64::MAX));
+        put_long(&mut head, i64::try_from(self.block.len()).unwrap_or(i64::MAX));
+        self.blocks.push(head.into());
+        let mut data = std::mem::take(&mut self.block);
+        data.extend_from_slice(&self.sync);
+        self.blocks.push(data.into());
+        self.block_records = 0;
+    }
+
+    /// The whole file in pieces, and its metadata with the checksum set.
+    pub fn finish(mut self, schema: &str, metadata: RawMetadata) -> (Vec<Bytes>, RawMetadata) {
+        self.close_block();
+        let mut pieces = Vec::with_capacity(self.blocks.len() + 1);
+        pieces.push(header(schema, &metadata, &self.sync));
+        pieces.extend(self.blocks);
+        let crc = pieces.iter().fold(0, |crc, piece| crc32c::crc32c_append(crc, piece));
+        (pieces, RawMetadata { crc32c: Some(crc), ..metadata })
+    }
+}
+
+fn header(schema: &str, metadata: &RawMetadata, sync: &[u8; 16]) -> Bytes {
+    let mut entries = vec![("avro.schema".to_owned(), schema.to_owned()), ("avro.codec".to_owned(), "null".to_owned())];
+    entries.extend(metadata.to_container_entries());
+    let mut out = MAGIC.to_vec();
+    put_long(&mut out, i64::try_from(entries.len()).unwrap_or(i64::MAX));
+    for (name, value) in entries {
+        put_bytes(&mut out, name.as_bytes());
+        put_bytes(&mut out, value.as_bytes());
+    }
+    put_long(&mut out, 0);
+    out.extend_from_slice(sync);
+    out.into()
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_long(out, i64::try_from(bytes.len()).unwrap_or(i64::MAX));
+    out.extend_from_slice(bytes);
+}
+
+/// Avro's long: zigzag, seven bits a byte, low bits first.
+fn put_long(out: &mut Vec<u8>, value: i64) {
+    let mut rest = ((value << 1) ^ (value >> 63)) as u64;
+    while rest >= 0x80 {
+        out.push((rest as u8) | 0x80);
+        rest >>= 7;
+    }
+    out.push(rest as u8);
+}
+
+fn sync_marker(topic: &str, partition: i32, start_offset: i64) -> [u8; 16] {
+    let place = format!("{topic}/{partition}/{start_offset}");
+    let mut marker = [0; 16];
+    let mut crc = 0x6861_7573;
+    for word in marker.chunks_exact_mut(4) {
+        crc = crc32c::crc32c_append(crc, place.as_bytes());
+        word.copy_from_slice(&crc.to_be_bytes());
+    }
+    marker
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use apache_avro::types::Value;
+    use apache_avro::{Reader, Schema, to_avro_datum};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SCHEMA: &str = r#"{"type":"record","name":"Key","namespace":"s.p.t","fields":[{"name":"id","type":"long"},{"name":"s","type":["null","string"],"default":null}],"connect.name":"s.p.t.Key"}"#;
+
+    fn file(values: &[(i64, Option<String>)]) -> (Vec<u8>, RawMetadata) {
+        let schema = Schema::parse_str(SCHEMA).unwrap();
+        let mut body = Body::new("t", 0, 7);
+        for (id, text) in values {
+            let text = match text {
+                Some(text) => Value::Union(1, Box::new(Value::String(text.clone()))),
+                None => Value::Union(0, Box::new(Value::Null)),
+            };
+            let record = Value::Record(vec![("id".into(), Value::Long(*id)), ("s".into(), text)]);
+            body.append(&to_avro_datum(&schema, record).unwrap());
+        }
+        let metadata = RawMetadata {
+            start_offset: 7,
+            next_offset: 7 + values.len() as i64 + 1,
+            record_count: values.len() as u64,
+            tombstone_count: 0,
+            schema_id: 3,
+            crc32c: None,
+        };
+        let (pieces, metadata) = body.finish(SCHEMA, metadata);
+        (pieces.concat(), metadata)
+    }
+
+    fn read(bytes: &[u8]) -> Vec<(i64, Option<String>)> {
+        let reader = Reader::new(bytes).unwrap();
+        assert_eq!(reader.user_metadata()["haus.start-offset"], b"7");
+        let row = |value: Value| {
+            let Value::Record(fields) = value else { unreachable!() };
+            let mut fields = fields.into_iter().map(|(_, value)| value);
+            let (Some(Value::Long(id)), Some(Value::Union(_, text))) = (fields.next(), fields.next()) else { unreachable!() };
+            (id, if let Value::String(text) = *text { Some(text) } else { None })
+        };
+        reader.map(|value| row(value.unwrap())).collect()
+    }
+
+    #[test]
+    fn the_writer_schema_is_kept_verbatim_in_the_header() {
+        let (bytes, _) = file(&[(1, None)]);
+        assert!(bytes.windows(SCHEMA.len()).any(|window| window == SCHEMA.as_bytes()));
+    }
+
+    #[test]
+    fn a_file_of_many_blocks_is_read_by_another_implementation() {
+        let values: Vec<_> = (0..5000).map(|id| (id, Some("x".repeat(100)))).collect();
+        let (bytes, _) = file(&values);
+        assert!(bytes.len() > 3 * BLOCK_BYTES);
+        assert_eq!(read(&bytes), values);
+    }
+
+    #[test]
+    fn the_same_records_give_the_same_bytes_and_the_checksum_covers_them() {
+        let values = [(1, Some("a".to_owned())), (2, None)];
+        let (bytes, metadata) = file(&values);
+        assert_eq!(bytes, file(&values).0);
+        assert_eq!(metadata.crc32c, Some(crc32c::crc32c(&bytes)));
+    }
+
+    #[test]
+    fn a_value_without_framing_is_refused() {
+        assert_eq!(unframe(&[0, 0, 0, 0, 9, 1, 2]), Ok((9, &[1, 2][..])));
+        assert_eq!(unframe(&[0, 0, 0]), Err(NotFramed));
+        assert_eq!(unframe(b"{\"a\":1}"), Err(NotFramed));
+    }
+
+    proptest! {
+        #[test]
+        fn every_record_comes_back_in_order(values in prop::collection::vec((any::<i64>(), prop::option::of("[a-z]{0,300}")), 0..200)) {
+            let (bytes, _) = file(&values);
+            prop_assert_eq!(read(&bytes), values);
+        }
+
+        #[test]
+        fn any_bytes_are_unframed_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..20)) {
+            let _ = unframe(&bytes);
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! A topic with numbered records, an object server, a registry, sinks as processes; and the final check.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use apache_avro::types::Value as Avro;
+use futures::TryStreamExt;
+use model::names::RawObject;
+use model::secret::Secret;
+use objects::{RawMetadata, Store};
+use serde_json::{Value, json};
+use testkit::{Binary, fresh_name, free_port, wait_until};
+use tokio_util::sync::CancellationToken;
+use topics::{Admin, Cluster, Partition, RecordOut, TopicPlan, TransactionSettings, TransactionalProducer};
+
+/// Two schemas: the second has another field.
+const SCHEMAS: [&str; 2] = [
+    r#"{"type":"record","name":"Row","fields":[{"name":"id","type":"long"}]}"#,
+    r#"{"type":"record","name":"Row","fields":[{"name":"id","type":"long"},{"name":"n","type":"long","default":0}]}"#,
+];
+
+pub const PARTITIONS: i32 = 3;
+
+pub struct World {
+    pub topic: String,
+    pub connector: String,
+    pub store: Store,
+    pub s3_url: String,
+    pub registry_url: String,
+    state: String,
+    pub http: reqwest::Client,
+    cluster: Cluster,
+    producer: TransactionalProducer,
+    sent: BTreeMap<i32, Vec<i64>>,
+    next_id: i64,
+    _objects: Binary,
+    _dir: tempfile::TempDir,
+}
+
+/// A sink process.
+pub struct Sink {
+    pub binary: Binary,
+    pub url: String,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let mut object_server = Binary::spawn(
+            "object-server",
+            &[("S3_PORT", &port.to_string()), ("OBJECT_SERVER_DIR", dir.path().to_str().unwrap())],
+        );
+        object_server.wait_port(port).await;
+        let s3_url = format!("http://127.0.0.1:{port}");
+        let store = Store::new(&s3_url, "us-east-1", "minio", &Secret::new("minio123"), "raw").unwrap();
+        let topic = fresh_name("sink");
+        let cluster = Cluster::new(&testkit::kafka().await.bootstrap, "sink-test");
+        Admin::new(&cluster).unwrap().create_topic(&TopicPlan::new(topic.as_str(), PARTITIONS)).await.unwrap();
+        let settings = TransactionSettings::new(topic.as_str());
+        let producer = TransactionalProducer::new(&cluster, settings, CancellationToken::new()).unwrap();
+        tokio::task::block_in_place(|| producer.init()).unwrap();
+        Self {
+            connector: fresh_name("s3"),
+            state: fresh_name("connect"),
+            topic,
+            store,
+            s3_url,
+            registry_url: registry().await,
+            http: reqwest::Client::new(),
+            cluster,
+            producer,
+            sent: BTreeMap::new(),
+            next_id: 0,
+            _objects: object_server,
+            _dir: dir,
+        }
+    }
+
+    /// One transaction of `count` records spread over the partitions, committed or aborted.
+    pub fn send(&mut self, count: i64, schema: usize, commit: bool) {
+        tokio::task::block_in_place(|| {
+            self.producer.begin().unwrap();
+            for _ in 0..count {
+                let id = self.next_id;
+                self.next_id += 1;
+                let partition = i32::try_from(id % i64::from(PARTITIONS)).unwrap();
+                let value = framed(id, schema);
+                let record = RecordOut::to(&self.topic).partition(Partition(partition)).value(&value);
+                self.producer.send(record).unwrap();
+                if commit {
+                    self.sent.entry(partition).or_default().push(id);
+                }
+            }
+            if commit { self.producer.commit() } else { self.producer.abort() }.unwrap();
+        });
+    }
+
+    /// One record without a value in partition 0.
+    pub fn send_tombstone(&mut self) {
+        tokio::task::block_in_place(|| {
+            self.producer.begin().unwrap();
+            let record = RecordOut::to(&self.topic).partition(Partition(0)).key(b"k").tombstone();
+            self.producer.send(record).unwrap();
+            self.producer.commit().unwrap();
+        });
+    }
+
+    /// A sink process on the shared state.
+    pub async fn sink(&self, environment: &[(&str, &str)]) -> Sink {
+        let port = free_port().to_string();
+        let bootstrap = self.cluster.bootstrap().to_owned();
+        let topic = |name: &str| format!("{}_{name}", self.state);
+        let (configs, offsets, statuses) = (topic("configs"), topic("offsets"), topic("statuses"));
+        let mut all = vec![
+            ("S3_SINK_PORT", port.as_str()),
+            ("KAFKA_BOOTSTRAP_SERVERS", &bootstrap),
+            ("SCHEMA_REGISTRY_URL", &self.registry_url),
+            ("CONNECT_CONFIG_TOPIC", &configs),
+            ("CONNECT_OFFSET_TOPIC", &offsets),
+            ("CONNECT_STATUS_TOPIC", &statuses),
+            ("AWS_ACCESS_KEY_ID", "minio"),
+            ("AWS_SECRET_ACCESS_KEY", "minio123"),
+        ];
+        all.extend(environment);
+        let mut binary = Binary::spawn("s3-sink", &all);
+        let url = format!("http://127.0.0.1:{port}");
+        let ready = async || self.http.get(format!("{url}/connectors")).send().await.is_ok_and(|answer| answer.status() == 200);
+        binary.wait_ready(Duration::from_secs(40), ready).await;
+        Sink { binary, url }
+    }
+
+    pub fn config(&self, changes: &[(&str, &str)]) -> Value {
+        let mut config = json!({
+            "connector.class": "io.confluent.connect.s3.S3SinkConnector", "tasks.max": "2", "topics": self.topic,
+            "s3.bucket.name": "raw", "s3.region": "us-east-1", "store.url": self.s3_url,
+            "s3.credentials.provider.class": "com.amazonaws.auth.EnvironmentVariableCredentialsProvider",
+            "format.class": "io.confluent.connect.s3.format.avro.AvroFormat", "topics.dir": "kafka",
+            "flush.size": "10", "rotate.schedule.interval.ms": "500", "timezone": "UTC",
+            "value.converter": "io.confluent.connect.avro.AvroConverter",
+        });
+        for (name, value) in changes {
+            config[*name] = (*value).into();
+        }
+        config
+    }
+
+    pub async fn register(&self, sink: &Sink, changes: &[(&str, &str)]) {
+        let body = json!({ "name": self.connector, "config": self.config(changes) });
+        let answer = self.http.post(format!("{}/connectors", sink.url)).json(&body).send().await.unwrap();
+        let status = answer.status();
+        assert!(status == 201 || status == 409, "{status}: {}", answer.text().await.unwrap());
+    }
+
+    pub async fn status(&self, sink: &Sink) -> Value {
+        let url = format!("{}/connectors/{}/status", sink.url, self.connector);
+        self.http.get(url).send().await.unwrap().json().await.unwrap()
+    }
+
+    pub async fn call(&self, sink: &Sink, method: reqwest::Method, path: &str) -> u16 {
+        let url = format!("{}/connectors/{}{path}", sink.url, self.connector);
+        self.http.request(method, url).send().await.unwrap().status().as_u16()
+    }
+
+    /// Create another topic.
+    pub async fn topic_appears(&self, name: &str) {
+        Admin::new(&self.cluster).unwrap().create_topic(&TopicPlan::new(name, 1)).await.unwrap();
+    }
+
+    /// Number of records in objects so far.
+    pub async fn record_count(&self) -> u64 {
+        let mut count = 0;
+        for object in self.objects().await {
+            count += object.1.record_count;
+        }
+        count
+    }
+
+    pub fn sent_count(&self) -> u64 {
+        self.sent.values().map(|ids| ids.len() as u64).sum()
+    }
+
+    /// All objects by key order, with what they say about themselves.
+    pub async fn objects(&self) -> Vec<(RawObject, RawMetadata, String)> {
+        let prefix = RawObject::topic_prefix("kafka", &self.topic);
+        let listed: Vec<_> = self.store.list_after(&prefix, "").try_collect().await.unwrap();
+        let mut all = Vec::new();
+        for object in listed {
+            let head = self.store.head(&object.key).await.unwrap().unwrap();
+            let raw = RawObject::parse(&object.key).unwrap();
+            all.push((raw, RawMetadata::from_metadata(&head.metadata).unwrap(), object.key));
+        }
+        all
+    }
+
+    /// Wait until every record is in an object, then check that each is there once, in order, in a gap-free chain.
+    pub async fn check(&self) {
+        wait_until("every record is in an object", Duration::from_secs(60), async || {
+            self.record_count().await >= self.sent_count()
+        })
+        .await;
+        let mut found: BTreeMap<i32, Vec<i64>> = BTreeMap::new();
+        let mut next: BTreeMap<i32, i64> = BTreeMap::new();
+        for (raw, metadata, key) in self.objects().await {
+            assert_eq!(metadata.start_offset, raw.start_offset, "{key}");
+            let expected = next.insert(raw.partition, metadata.next_offset).unwrap_or(0);
+            assert_eq!(metadata.start_offset, expected, "objects chain without gap or overlap: {key}");
+            let bytes = self.store.get(&key).await.unwrap();
+            assert_eq!(metadata.crc32c, Some(crc32c::crc32c(&bytes)), "{key}");
+            let ids = read(&bytes);
+            assert_eq!(metadata.record_count, ids.len() as u64, "{key}");
+            found.entry(raw.partition).or_default().extend(ids);
+        }
+        assert_eq!(found, self.sent, "every record once, in order");
+    }
+
+    /// Wait until the group has committed exactly the end of each partition's last object.
+    pub async fn check_committed(&self) {
+        let mut ends = BTreeMap::new();
+        for (raw, metadata, _) in self.objects().await {
+            ends.insert(raw.partition, metadata.next_offset);
+        }
+        let admin = Admin::new(&self.cluster).unwrap();
+        let group = model::names::connector_group(&self.connector);
+        wait_until("the group stands at the end of the objects", Duration::from_secs(20), async || {
+            let offsets = admin.group_offsets(&group).await.unwrap();
+            let committed: BTreeMap<_, _> =
+                offsets.into_iter().map(|offset| (offset.partition.partition.0, offset.committed.0)).collect();
+            committed == ends
+        })
+        .await;
+    }
+
+    /// What `kafka-consumer-groups --reset-offsets --to-earliest` does; waits until the group is empty.
+    pub async fn reset_group(&self) {
+        let admin = Admin::new(&self.cluster).unwrap();
+        let group = model::names::connector_group(&self.connector);
+        let partitions = admin.partitions(&self.topic).await.unwrap();
+        wait_until("the group's members have left", Duration::from_secs(20), async || {
+            admin.reset_group(&group, partitions.clone(), topics::ResetTo::Earliest, true).await.is_ok()
+        })
+        .await;
+    }
+}
+
+fn framed(id: i64, schema: usize) -> Vec<u8> {
+    let parsed = apache_avro::Schema::parse_str(SCHEMAS[schema]).unwrap();
+    let mut fields = vec![("id".to_owned(), Avro::Long(id))];
+    if schema == 1 {
+        fields.push(("n".into(), Avro::Long(-id)));
+    }
+    let mut value = vec![0];
+    value.extend_from_slice(&(schema as u32 + 1).to_be_bytes());
+    value.extend(apache_avro::to_avro_datum(&parsed, Avro::Record(fields)).unwrap());
+    value
+}
+
+fn read(bytes: &[u8]) -> Vec<i64> {
+    let id = |value: Avro| {
+        let Avro::Record(fields) = value else { panic!("{value:?}") };
+        let Avro::Long(id) = fields[0].1 else { panic!("{fields:?}") };
+        id
+    };
+    apache_avro::Reader::new(bytes).unwrap().map(|value| id(value.unwrap())).collect()
+}
+
+/// The two schemas under ids 1 and 2, by the registry's HTTP API.
+async fn registry() -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let schema = async |axum::extract::Path(id): axum::extract::Path<usize>| axum::Json(json!({ "schema": SCHEMAS[id - 1] }));
+    let routes = axum::Router::new().route("/schemas/ids/{id}", axum::routing::get(schema));
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    url
+}

@@ -1,0 +1,6 @@
+//! The sink as a process, against real Kafka and the real object server: exactly once whatever happens.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod exactly_once;
+mod fixture;
+mod rotation;
