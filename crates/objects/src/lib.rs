@@ -27,7 +27,7 @@ use opendal::options::{ListOptions, WriteOptions};
 use opendal::{Operator, services};
 
 pub use error::ObjectError;
-pub use metadata::RawMetadata;
+pub use metadata::{MetadataError, OFFSET_RUNS, OffsetRun, RawMetadata, offset_runs_text};
 
 /// One answer of the server may take this long before it counts as lost.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);

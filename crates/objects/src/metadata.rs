@@ -27,6 +27,28 @@ pub struct RawMetadata {
     pub crc32c: Option<u32>,
 }
 
+/// Entry of an Avro container's header with the offsets of its records as runs, `first+count` separated by commas:
+/// transaction markers, aborted records and tombstones lie between them. Absent when the records are one run from
+/// the start. Too long for S3's user metadata.
+pub const OFFSET_RUNS: &str = "haus.offset-runs";
+
+/// Some records with consecutive offsets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OffsetRun {
+    /// Offset of the first.
+    pub first: i64,
+    /// Their number.
+    pub count: i64,
+}
+
+/// Text of [`OFFSET_RUNS`]; `None` when the records are one run from `start_offset`.
+pub fn offset_runs_text(start_offset: i64, runs: &[OffsetRun]) -> Option<String> {
+    if matches!(runs, [only] if only.first == start_offset) {
+        return None;
+    }
+    Some(runs.iter().map(|run| format!("{}+{}", run.first, run.count)).collect::<Vec<_>>().join(","))
+}
+
 /// Metadata that is missing or not readable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("metadata {name} is {problem}")]

@@ -9,7 +9,7 @@
 //! file that is written again can be compared with the first.
 
 use bytes::Bytes;
-use objects::RawMetadata;
+use objects::{OFFSET_RUNS, RawMetadata};
 
 /// A block is closed at this size. Readers hold one block in memory.
 const BLOCK_BYTES: usize = 128 << 10;
@@ -77,20 +77,21 @@ impl Body {
         self.block_records = 0;
     }
 
-    /// The whole file in pieces, and its metadata with the checksum set.
-    pub fn finish(mut self, schema: &str, metadata: RawMetadata) -> (Vec<Bytes>, RawMetadata) {
+    /// The whole file in pieces, and its metadata with the checksum set. `runs` is [`objects::offset_runs_text`].
+    pub fn finish(mut self, schema: &str, metadata: RawMetadata, runs: Option<String>) -> (Vec<Bytes>, RawMetadata) {
         self.close_block();
         let mut pieces = Vec::with_capacity(self.blocks.len() + 1);
-        pieces.push(header(schema, &metadata, &self.sync));
+        pieces.push(header(schema, &metadata, runs, &self.sync));
         pieces.extend(self.blocks);
         let crc = pieces.iter().fold(0, |crc, piece| crc32c::crc32c_append(crc, piece));
         (pieces, RawMetadata { crc32c: Some(crc), ..metadata })
     }
 }
 
-fn header(schema: &str, metadata: &RawMetadata, sync: &[u8; 16]) -> Bytes {
+fn header(schema: &str, metadata: &RawMetadata, runs: Option<String>, sync: &[u8; 16]) -> Bytes {
     let mut entries = vec![("avro.schema".to_owned(), schema.to_owned()), ("avro.codec".to_owned(), "null".to_owned())];
     entries.extend(metadata.to_container_entries());
+    entries.extend(runs.map(|runs| (OFFSET_RUNS.to_owned(), runs)));
     let mut out = MAGIC.to_vec();
     put_long(&mut out, i64::try_from(entries.len()).unwrap_or(i64::MAX));
     for (name, value) in entries {
@@ -158,7 +159,7 @@ mod tests {
             schema_id: 3,
             crc32c: None,
         };
-        let (pieces, metadata) = body.finish(SCHEMA, metadata);
+        let (pieces, metadata) = body.finish(SCHEMA, metadata, None);
         (pieces.concat(), metadata)
     }
 

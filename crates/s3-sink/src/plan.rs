@@ -7,6 +7,8 @@
 
 use std::collections::VecDeque;
 
+use objects::OffsetRun;
+
 use crate::rotation::{Millis, Rotation};
 
 /// Where a partition goes on.
@@ -58,11 +60,13 @@ pub struct FilePlan {
     pub bytes: usize,
     /// When it ends by time.
     pub deadline: Option<Millis>,
+    /// Offsets of its records.
+    pub runs: Vec<OffsetRun>,
 }
 
 impl FilePlan {
     fn empty(start: i64) -> Self {
-        Self { start, next: start, records: 0, tombstones: 0, schema_id: None, bytes: 0, deadline: None }
+        Self { start, next: start, records: 0, tombstones: 0, schema_id: None, bytes: 0, deadline: None, runs: Vec::new() }
     }
 }
 
@@ -115,6 +119,10 @@ impl PartitionPlan {
         if self.open.records == 0 {
             self.open.schema_id = Some(schema_id);
             self.open.deadline = rotation.deadline(now);
+        }
+        match self.open.runs.last_mut() {
+            Some(run) if run.first + run.count == record.offset => run.count += 1,
+            _ => self.open.runs.push(OffsetRun { first: record.offset, count: 1 }),
         }
         self.open.records += 1;
         self.open.bytes += record.bytes;

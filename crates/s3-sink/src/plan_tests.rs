@@ -27,6 +27,7 @@ fn a_file_ends_at_flush_size_and_the_next_begins_where_it_ended() {
     assert!(plan.seal(0));
     let file = plan.start_publishing().unwrap().clone();
     assert_eq!((file.start, file.next, file.records), (5, 9, 2));
+    assert_eq!(objects::offset_runs_text(file.start, &file.runs).as_deref(), Some("6+1,8+1"));
     assert_eq!(plan.open().start, 9);
     assert!(plan.start_publishing().is_none(), "one at a time");
 }

@@ -85,7 +85,8 @@ impl Publisher {
             schema_id,
             crc32c: None,
         };
-        let (pieces, metadata) = body.finish(&schema, metadata);
+        let runs = objects::offset_runs_text(plan.start, &plan.runs);
+        let (pieces, metadata) = body.finish(&schema, metadata, runs);
         let bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
         let key = self.key(&at, plan.start);
         match self.put(&key, pieces, &metadata, &stop).await? {

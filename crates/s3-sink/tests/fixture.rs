@@ -199,7 +199,7 @@ impl World {
             self.record_count().await >= self.sent_count()
         })
         .await;
-        let mut found: BTreeMap<i32, Vec<i64>> = BTreeMap::new();
+        let mut found: BTreeMap<i32, Vec<(i64, i64)>> = BTreeMap::new();
         let mut next: BTreeMap<i32, i64> = BTreeMap::new();
         for (raw, metadata, key) in self.objects().await {
             assert_eq!(metadata.start_offset, raw.start_offset, "{key}");
@@ -207,11 +207,19 @@ impl World {
             assert_eq!(metadata.start_offset, expected, "objects chain without gap or overlap: {key}");
             let bytes = self.store.get(&key).await.unwrap();
             assert_eq!(metadata.crc32c, Some(crc32c::crc32c(&bytes)), "{key}");
-            let ids = read(&bytes);
-            assert_eq!(metadata.record_count, ids.len() as u64, "{key}");
-            found.entry(raw.partition).or_default().extend(ids);
+            let records = read(&bytes, raw.start_offset);
+            assert_eq!(metadata.record_count, records.len() as u64, "{key}");
+            found.entry(raw.partition).or_default().extend(records);
         }
-        assert_eq!(found, self.sent, "every record once, in order");
+        let mut expected: BTreeMap<i32, Vec<(i64, i64)>> = BTreeMap::new();
+        for record in topics::read_to_end(&self.cluster, &self.topic).await.unwrap() {
+            if let Some(value) = record.value {
+                expected.entry(record.partition.0).or_default().push((record.offset.0, id_of(&value)));
+            }
+        }
+        assert_eq!(found, expected, "every record once, in order, under its own offset");
+        let ids = |partition: &Vec<(i64, i64)>| partition.iter().map(|(_, id)| *id).collect::<Vec<_>>();
+        assert!(found.iter().all(|(partition, records)| ids(records) == self.sent[partition]), "and all that was sent");
     }
 
     /// Wait until the group has committed exactly the end of each partition's last object.
@@ -255,13 +263,41 @@ fn framed(id: i64, schema: usize) -> Vec<u8> {
     value
 }
 
-fn read(bytes: &[u8]) -> Vec<i64> {
+/// The id in a framed value: the first field, a zigzag long.
+fn id_of(value: &[u8]) -> i64 {
+    let mut raw = 0_u64;
+    for (index, byte) in value[5..].iter().enumerate() {
+        raw |= u64::from(byte & 0x7f) << (7 * index);
+        if byte & 0x80 == 0 {
+            break;
+        }
+    }
+    (raw >> 1) as i64 ^ -((raw & 1) as i64)
+}
+
+/// Offsets and ids of a container's records.
+fn read(bytes: &[u8], start_offset: i64) -> Vec<(i64, i64)> {
+    let reader = apache_avro::Reader::new(bytes).unwrap();
+    let runs = reader.user_metadata().get(objects::OFFSET_RUNS).map(|text| String::from_utf8(text.clone()).unwrap());
     let id = |value: Avro| {
         let Avro::Record(fields) = value else { panic!("{value:?}") };
         let Avro::Long(id) = fields[0].1 else { panic!("{fields:?}") };
         id
     };
-    apache_avro::Reader::new(bytes).unwrap().map(|value| id(value.unwrap())).collect()
+    let ids: Vec<i64> = reader.map(|value| id(value.unwrap())).collect();
+    let offsets: Vec<i64> = match runs {
+        None => (start_offset..).take(ids.len()).collect(),
+        Some(runs) => runs
+            .split(',')
+            .flat_map(|run| {
+                let (first, count) = run.split_once('+').unwrap();
+                let first: i64 = first.parse().unwrap();
+                first..first + count.parse::<i64>().unwrap()
+            })
+            .collect(),
+    };
+    assert_eq!(offsets.len(), ids.len());
+    offsets.into_iter().zip(ids).collect()
 }
 
 /// The two schemas under ids 1 and 2, by the registry's HTTP API.
