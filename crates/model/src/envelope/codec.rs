@@ -64,7 +64,9 @@ impl EnvelopeCodec {
             .collect();
         let strings = |parts: &[&str]| {
             let mut out = Vec::new();
-            parts.iter().for_each(|part| avro::bytes(&mut out, part.as_bytes()));
+            for part in parts {
+                avro::bytes(&mut out, part.as_bytes());
+            }
             out
         };
         Ok(Self {

@@ -129,7 +129,8 @@ fn time_of_interval(text: &[u8]) -> Result<i64, Reason> {
     let seconds = input.number(2, 2)?;
     let fraction = input.fraction()?;
     input.end()?;
-    Ok((hours * 3600 + minutes * 60 + seconds) * MICROS_PER_SECOND + fraction)
+    let whole = (hours * 3600 + minutes * 60 + seconds).checked_mul(MICROS_PER_SECOND);
+    whole.and_then(|whole| whole.checked_add(fraction)).ok_or("interval out of range")
 }
 
 fn join(days: i64, micros: i64) -> Result<i64, Reason> {
@@ -324,4 +325,113 @@ fn push_padded(out: &mut Vec<u8>, value: i64, width: usize) {
         rest /= 10;
     }
     out.extend_from_slice(&buffer[..width.min(6)]);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn shown(write: impl FnOnce(&mut Vec<u8>) -> Result<(), Reason>) -> Result<String, Reason> {
+        let mut out = Vec::new();
+        write(&mut out).map(|()| String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn dates_count_from_1970_in_both_eras() {
+        for (text, days) in [
+            ("1970-01-01", 0),
+            ("1969-12-31", -1),
+            ("2000-03-01", 11_017),
+            ("0001-01-01", -719_162),
+            ("0001-12-31 BC", -719_163),
+            ("0044-03-15 BC", -735_160),
+            ("10000-01-01", 2_932_897),
+            ("5874897-12-31", 2_145_042_905),
+            ("infinity", -2_147_472_692),
+        ] {
+            assert_eq!(date(text.as_bytes()), Ok(days), "{text}");
+        }
+        for text in
+            ["", "2023-02-29", "2023-13-01", "2023-00-01", "0000-01-01", "2023-1-1", "2023-01-01x", "1900-02-29"]
+        {
+            assert!(date(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_reach_the_end_of_the_day() {
+        assert_eq!(time_micros(b"24:00:00"), Ok(MICROS_PER_DAY));
+        assert_eq!(time_micros(b"13:14:15.5"), Ok(47_655_500_000));
+        for text in ["24:00:01", "12:60:00", "12:00:60", "12:00:00.", "1:00:00", "12:00:00+01"] {
+            assert!(time_micros(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn zoned_values_are_shown_in_utc() {
+        for (text, digits, expected) in [
+            ("2024-02-29 13:14:15.123456+02", 6, "2024-02-29T11:14:15.123456Z"),
+            ("2024-01-01 00:00:00+05:30", 6, "2023-12-31T18:30:00.000000Z"),
+            ("1890-01-01 00:00:00+00:19:32", 6, "1889-12-31T23:40:28.000000Z"),
+            ("2024-01-01 00:00:00.25-01", 3, "2024-01-01T01:00:00.250Z"),
+            ("2024-01-01 00:00:00+00", 0, "2024-01-01T00:00:00Z"),
+            ("0044-03-15 12:00:00+00 BC", 6, "-0043-03-15T12:00:00.000000Z"),
+            ("10000-01-01 00:00:00+00", 6, "+10000-01-01T00:00:00.000000Z"),
+            ("-infinity", 6, "-infinity"),
+        ] {
+            assert_eq!(shown(|out| timestamptz(text.as_bytes(), digits, out)).as_deref(), Ok(expected));
+        }
+        for (text, expected) in [
+            ("00:00:00+14", "10:00:00Z"),
+            ("13:14:15.120000+02", "11:14:15.12Z"),
+            ("24:00:00+00", "24:00:00Z"),
+            ("23:00:00-02:30", "01:30:00Z"),
+        ] {
+            assert_eq!(shown(|out| timetz(text.as_bytes(), out)).as_deref(), Ok(expected));
+        }
+    }
+
+    #[test]
+    fn intervals_take_a_month_for_30_4375_days() {
+        for (text, micros) in [
+            ("1 year 2 mons 3 days 04:05:06.789", 37_091_106_789_000),
+            ("-3 days -01:00:00", -262_800_000_000),
+            ("1 mon -1 days +00:00:01", 2_543_401_000_000),
+            ("-00:00:00.000001", -1),
+            ("00:00:00", 0),
+        ] {
+            assert_eq!(interval_micros(text.as_bytes()), Ok(micros), "{text}");
+        }
+        for text in ["1 fortnight", "1", "x days", "9999999999:00:00", "1:2:3"] {
+            assert!(interval_micros(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn text_that_looks_like_time_never_panics(text in "[-+]?[0-9]{0,11}[-: ]?[0-9:. +-]{0,24}( BC)?( days?| mons)?") {
+            let mut out = Vec::new();
+            let _ = date(text.as_bytes());
+            let _ = time_micros(text.as_bytes());
+            let _ = timestamp_micros(text.as_bytes());
+            let _ = timestamptz(text.as_bytes(), 6, &mut out);
+            let _ = timetz(text.as_bytes(), &mut out);
+            let _ = interval_micros(text.as_bytes());
+        }
+
+        #[test]
+        fn any_moment_is_shown_as_it_was(micros in -62_135_596_800_000_000i64..253_402_300_800_000_000) {
+            let day = micros.div_euclid(MICROS_PER_DAY);
+            let text = shown(|out| {
+                push_date(out, day);
+                out.push(b' ');
+                push_time(out, micros.rem_euclid(MICROS_PER_DAY), 6);
+                Ok(())
+            });
+            prop_assert_eq!(timestamp_micros(text.unwrap().as_bytes()), Ok(micros));
+        }
+    }
 }

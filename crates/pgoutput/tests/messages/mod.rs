@@ -2,6 +2,7 @@
 
 mod layouts;
 mod random;
+mod recorded;
 
 /// A payload under construction.
 pub struct Payload(pub Vec<u8>);
