@@ -24,7 +24,7 @@ fn all_cells(message: &Message<'_>) {
     };
     for tuple in tuples {
         assert_eq!(tuple.cells().count(), tuple.len());
-        assert_eq!(tuple.is_empty(), tuple.len() == 0);
+        assert_eq!(tuple.is_empty(), tuple.cells().next().is_none());
     }
 }
 
