@@ -106,7 +106,8 @@ impl Commits {
     }
 
     async fn queue(&self, changes: &[Change]) -> Vec<OwnedMutexGuard<()>> {
-        let mut stripes: Vec<_> = changes.iter().map(|change| self.hasher.hash_one(&change.table) as usize % LOCK_STRIPES).collect();
+        let mut stripes: Vec<_> =
+            changes.iter().map(|change| self.hasher.hash_one(&change.table) as usize % LOCK_STRIPES).collect();
         stripes.sort_unstable();
         stripes.dedup();
         let mut held = Vec::with_capacity(stripes.len());
@@ -143,8 +144,15 @@ impl Commits {
         }
         let step = plan(change, old.as_ref())?;
         let Some(metadata) = step.metadata else {
-            let unchanged = old.ok_or_else(|| CatalogError::BadRequest("a new table needs a schema and a location".into()))?;
-            return Ok(Planned { table: change.table.clone(), new: unchanged.clone(), old: Some(unchanged), expired: Vec::new(), changed: false });
+            let unchanged =
+                old.ok_or_else(|| CatalogError::BadRequest("a new table needs a schema and a location".into()))?;
+            return Ok(Planned {
+                table: change.table.clone(),
+                new: unchanged.clone(),
+                old: Some(unchanged),
+                expired: Vec::new(),
+                changed: false,
+            });
         };
         let metadata = Arc::new(metadata);
         let location = next_location(old.as_ref(), &metadata);
@@ -174,7 +182,9 @@ impl Commits {
         match transaction.commit().await {
             Ok(()) => Ok(()),
             // The transaction was told to give way: it did not happen.
-            Err(error) if error.code().is_some_and(|code| code.code().starts_with("40")) => Err(CatalogError::CommitFailed(error.to_string())),
+            Err(error) if error.code().is_some_and(|code| code.code().starts_with("40")) => {
+                Err(CatalogError::CommitFailed(error.to_string()))
+            }
             Err(error) => {
                 tracing::warn!("the answer to a commit was lost, asking the table: {error}");
                 self.resolve(planned).await
@@ -197,7 +207,9 @@ impl Commits {
         };
         match tokio::time::timeout(RESOLVE_MAX, asking).await {
             Ok(Ok(true)) => Ok(()),
-            Ok(Ok(false)) => Err(CatalogError::Unavailable("Postgres ended the commit before it happened, try again".into())),
+            Ok(Ok(false)) => {
+                Err(CatalogError::Unavailable("Postgres ended the commit before it happened, try again".into()))
+            }
             Ok(Err(error)) => Err(CatalogError::CommitStateUnknown(error.to_string())),
             Err(_) => Err(unknown()),
         }
@@ -206,7 +218,10 @@ impl Commits {
     async fn judge(&self, step: &Planned, found: Option<String>) -> Result<bool, CatalogError> {
         let Some(found) = found else {
             // A new table's row holds nobody up before it is visible, and a dropped one tells nothing.
-            return Err(CatalogError::CommitStateUnknown(format!("the table {} is not there (yet or any more)", step.table)));
+            return Err(CatalogError::CommitStateUnknown(format!(
+                "the table {} is not there (yet or any more)",
+                step.table
+            )));
         };
         if step.old.as_ref().is_some_and(|old| old.location == found) {
             return Ok(false);
@@ -222,7 +237,12 @@ impl Commits {
                 metrics::counter!("catalog_commits_total").increment(1);
                 tracing::debug!(table = %step.table, location = step.new.location, "committed");
             }
-            let delete = step.new.metadata.properties().get(DELETE_AFTER_COMMIT).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+            let delete = step
+                .new
+                .metadata
+                .properties()
+                .get(DELETE_AFTER_COMMIT)
+                .is_some_and(|value| value.eq_ignore_ascii_case("true"));
             if delete && !step.expired.is_empty() {
                 self.files.remove(step.expired).await;
             }
@@ -246,7 +266,9 @@ struct Step {
 /// Checks a change against the present metadata and applies it. No I/O.
 fn plan(change: &Change, old: Option<&Located>) -> Result<Step, CatalogError> {
     for requirement in &change.requirements {
-        requirement.check(old.map(|old| &*old.metadata)).map_err(|error| CatalogError::CommitFailed(error.message().to_owned()))?;
+        requirement
+            .check(old.map(|old| &*old.metadata))
+            .map_err(|error| CatalogError::CommitFailed(error.message().to_owned()))?;
     }
     let refused = |error: iceberg::Error| CatalogError::BadRequest(error.message().to_owned());
     let mut builder = match old {

@@ -93,7 +93,9 @@ impl Database {
         }
         for (version, name, sql) in MIGRATIONS.iter().filter(|(version, _, _)| *version > present) {
             transaction.batch_execute(sql).await?;
-            transaction.execute("INSERT INTO catalog_migrations (version, name) VALUES ($1, $2)", &[version, name]).await?;
+            transaction
+                .execute("INSERT INTO catalog_migrations (version, name) VALUES ($1, $2)", &[version, name])
+                .await?;
             tracing::info!(version, name, "schema migrated");
         }
         Ok(transaction.commit().await?)
@@ -108,7 +110,8 @@ impl Database {
             match client.batch_execute(&format!("CREATE DATABASE \"{quoted}\"")).await {
                 Ok(()) => tracing::info!(database = name, "database made"),
                 // Another catalog that starts at the same time was first.
-                Err(error) if matches!(error.code(), Some(&SqlState::DUPLICATE_DATABASE | &SqlState::UNIQUE_VIOLATION)) => {}
+                Err(error)
+                    if matches!(error.code(), Some(&SqlState::DUPLICATE_DATABASE | &SqlState::UNIQUE_VIOLATION)) => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -129,7 +132,11 @@ impl Database {
     ///
     /// # Errors
     /// `Unavailable` when Postgres is away.
-    pub async fn read(&self, sql: &str, parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)]) -> Result<Vec<tokio_postgres::Row>, CatalogError> {
+    pub async fn read(
+        &self,
+        sql: &str,
+        parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)],
+    ) -> Result<Vec<tokio_postgres::Row>, CatalogError> {
         let mut attempt = 1;
         loop {
             let client = self.connection().await?;

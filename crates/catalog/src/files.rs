@@ -43,9 +43,9 @@ impl MetadataFiles {
         let io = FileIOBuilder::new(Arc::new(OpenDalStorageFactory::S3 { customized_credential_load: None }))
             .with_props([
                 (S3_ENDPOINT, store.endpoint.as_str()),
-                (S3_REGION, &store.region),
-                (S3_ACCESS_KEY_ID, &store.access_key_id),
-                (S3_SECRET_ACCESS_KEY, &store.secret_access_key),
+                (S3_REGION, store.region.as_str()),
+                (S3_ACCESS_KEY_ID, store.access_key_id.as_str()),
+                (S3_SECRET_ACCESS_KEY, store.secret_access_key.as_str()),
                 (S3_PATH_STYLE_ACCESS, "true"),
             ])
             .build();
@@ -119,7 +119,8 @@ impl MetadataFiles {
 }
 
 async fn in_time<T>(work: impl Future<Output = T>) -> Result<T, CatalogError> {
-    let away = |_| CatalogError::Unavailable(format!("the object store did not answer within {FILE_TIMEOUT:?}, try again"));
+    let away =
+        |_| CatalogError::Unavailable(format!("the object store did not answer within {FILE_TIMEOUT:?}, try again"));
     tokio::time::timeout(FILE_TIMEOUT, work).await.map_err(away)
 }
 

@@ -30,8 +30,9 @@ use crate::{
     files::{MetadataFiles, ObjectStore},
 };
 
-/// How often the servers behind the catalog are asked whether they are there.
+/// How often the servers behind the catalog are asked whether they are there, while they are and while one is not.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+const PROBE_INTERVAL_AWAY: Duration = Duration::from_millis(500);
 
 /// Settings, from flags or the environment.
 #[derive(clap::Parser)]
@@ -97,7 +98,11 @@ impl Settings {
 fn main() -> ExitCode {
     service::run("catalog", async |context| {
         let settings = Settings::parse();
-        anyhow::ensure!(settings.warehouse.starts_with("s3://"), "CATALOG_WAREHOUSE has to start with s3://, it is {}", settings.warehouse);
+        anyhow::ensure!(
+            settings.warehouse.starts_with("s3://"),
+            "CATALOG_WAREHOUSE has to start with s3://, it is {}",
+            settings.warehouse
+        );
         let listener = service::http::listen(SocketAddr::new(settings.bind, settings.port)).await?;
         let database = Database::new(Address {
             host: settings.postgres_host.clone(),
@@ -131,7 +136,12 @@ fn main() -> ExitCode {
 }
 
 /// Prepares the database as soon as Postgres is there, then keeps `/health` true. Meanwhile requests are answered 503.
-async fn watch(context: service::Context, database: Database, files: MetadataFiles, warehouse: String) -> anyhow::Result<()> {
+async fn watch(
+    context: service::Context,
+    database: Database,
+    files: MetadataFiles,
+    warehouse: String,
+) -> anyhow::Result<()> {
     let mut backoff = Backoff::default();
     loop {
         match database.prepare().await {
@@ -144,12 +154,14 @@ async fn watch(context: service::Context, database: Database, files: MetadataFil
         }
     }
     loop {
-        let postgres = database.read("SELECT 1", &[]).await.map(drop);
-        context.health.set("postgres", postgres.map_err(|error| error.to_string()));
-        context.health.set("object store", files.probe(&warehouse).await.map_err(|error| error.to_string()));
+        let postgres = database.read("SELECT 1", &[]).await.map(drop).map_err(|error| error.to_string());
+        let store = files.probe(&warehouse).await.map_err(|error| error.to_string());
+        let pause = if postgres.is_ok() && store.is_ok() { PROBE_INTERVAL } else { PROBE_INTERVAL_AWAY };
+        context.health.set("postgres", postgres);
+        context.health.set("object store", store);
         tokio::select! {
             () = context.stop.cancelled() => return Ok(()),
-            () = tokio::time::sleep(PROBE_INTERVAL) => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }

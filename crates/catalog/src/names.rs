@@ -99,7 +99,9 @@ impl fmt::Display for TableName {
 
 fn check_name(name: &str, what: &str) -> Result<(), CatalogError> {
     if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
-        return Err(CatalogError::BadRequest(format!("a {what} has 1 to {NAME_BYTES_MAX} bytes and no control characters")));
+        return Err(CatalogError::BadRequest(format!(
+            "a {what} has 1 to {NAME_BYTES_MAX} bytes and no control characters"
+        )));
     }
     Ok(())
 }
@@ -112,7 +114,12 @@ pub fn table_location(base: &str, table: &TableName, id: uuid::Uuid) -> String {
         location.push('/');
         location.push_str(&path_part(level));
     }
-    format!("{location}/{}-{}", path_part(&table.name), id.simple())
+    own_folder(&location, &table.name, id)
+}
+
+/// A table's folder directly below `base`.
+pub fn own_folder(base: &str, table: &str, id: uuid::Uuid) -> String {
+    format!("{}/{}-{}", base.trim_end_matches('/'), path_part(table), id.simple())
 }
 
 /// Characters that object stores and engines treat alike.

@@ -7,11 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use tokio_postgres::Transaction;
 
-use crate::{
-    database::Database,
-    error::CatalogError,
-    names::Namespace,
-};
+use crate::{database::Database, error::CatalogError, names::Namespace};
 
 /// The JDBC catalogs' mark of an empty namespace.
 const EXISTS: &str = "exists";
@@ -53,7 +49,11 @@ impl Namespaces {
 
     /// # Errors
     /// `AlreadyExists`.
-    pub async fn create(&self, namespace: &Namespace, properties: &HashMap<String, String>) -> Result<(), CatalogError> {
+    pub async fn create(
+        &self,
+        namespace: &Namespace,
+        properties: &HashMap<String, String>,
+    ) -> Result<(), CatalogError> {
         let mut client = self.database.connection().await?;
         let transaction = client.transaction().await?;
         lock(&transaction, &self.catalog, namespace, Mode::Alone).await?;
@@ -75,14 +75,22 @@ impl Namespaces {
         if rows.is_empty() {
             self.require(namespace).await?;
         }
-        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).filter(|(key, _): &(String, String)| key != EXISTS).collect())
+        Ok(rows
+            .iter()
+            .map(|row| (row.get(0), row.get(1)))
+            .filter(|(key, _): &(String, String)| key != EXISTS)
+            .collect())
     }
 
     /// # Errors
     /// `NoSuchNamespace` when it does not exist.
     pub async fn require(&self, namespace: &Namespace) -> Result<(), CatalogError> {
         let rows = self.database.read(EXISTS_SQL, &[&self.catalog, &namespace.stored()]).await?;
-        if rows.first().is_some_and(|row| row.get(0)) { Ok(()) } else { Err(CatalogError::NoSuchNamespace(namespace.to_string())) }
+        if rows.first().is_some_and(|row| row.get(0)) {
+            Ok(())
+        } else {
+            Err(CatalogError::NoSuchNamespace(namespace.to_string()))
+        }
     }
 
     /// # Errors
@@ -110,7 +118,12 @@ impl Namespaces {
     ///
     /// # Errors
     /// `NoSuchNamespace`; `Unprocessable` when a property shall be both set and removed.
-    pub async fn change(&self, namespace: &Namespace, updates: &HashMap<String, String>, removals: &[String]) -> Result<PropertiesChanged, CatalogError> {
+    pub async fn change(
+        &self,
+        namespace: &Namespace,
+        updates: &HashMap<String, String>,
+        removals: &[String],
+    ) -> Result<PropertiesChanged, CatalogError> {
         if let Some(key) = removals.iter().find(|key| updates.contains_key(*key)) {
             return Err(CatalogError::Unprocessable(format!("the property '{key}' cannot be both set and removed")));
         }
@@ -123,8 +136,12 @@ impl Namespaces {
         let kept: Vec<&String> = removals.iter().filter(|key| *key != EXISTS).collect();
         let sql = "DELETE FROM iceberg_namespace_properties
                    WHERE catalog_name = $1 AND namespace = $2 AND property_key = ANY($3) RETURNING property_key";
-        let removed: BTreeSet<String> =
-            transaction.query(sql, &[&self.catalog, &namespace.stored(), &kept]).await?.iter().map(|row| row.get(0)).collect();
+        let removed: BTreeSet<String> = transaction
+            .query(sql, &[&self.catalog, &namespace.stored(), &kept])
+            .await?
+            .iter()
+            .map(|row| row.get(0))
+            .collect();
         // A namespace must not vanish with its last property.
         let mut stored = updates.clone();
         stored.insert(EXISTS.to_owned(), "true".to_owned());
@@ -136,7 +153,12 @@ impl Namespaces {
         Ok(PropertiesChanged { updated, removed: removed.into_iter().collect(), missing })
     }
 
-    async fn upsert(&self, transaction: &Transaction<'_>, namespace: &Namespace, properties: &HashMap<String, String>) -> Result<(), CatalogError> {
+    async fn upsert(
+        &self,
+        transaction: &Transaction<'_>,
+        namespace: &Namespace,
+        properties: &HashMap<String, String>,
+    ) -> Result<(), CatalogError> {
         let (keys, values): (Vec<&String>, Vec<&String>) = properties.iter().unzip();
         let sql = "INSERT INTO iceberg_namespace_properties (catalog_name, namespace, property_key, property_value)
                    SELECT $1, $2, * FROM unnest($3::text[], $4::text[])
@@ -172,7 +194,12 @@ pub enum Mode {
 ///
 /// # Errors
 /// Postgres'.
-pub async fn lock(transaction: &Transaction<'_>, catalog: &str, namespace: &Namespace, mode: Mode) -> Result<(), CatalogError> {
+pub async fn lock(
+    transaction: &Transaction<'_>,
+    catalog: &str,
+    namespace: &Namespace,
+    mode: Mode,
+) -> Result<(), CatalogError> {
     let sql = match mode {
         Mode::Shared => "SELECT pg_advisory_xact_lock_shared(hashtextextended($1, 0))",
         Mode::Alone => "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))",

@@ -6,7 +6,10 @@
 use std::collections::BTreeSet;
 
 use futures::{StreamExt as _, stream};
-use iceberg::{io::FileIO, spec::{Snapshot, TableMetadata}};
+use iceberg::{
+    io::FileIO,
+    spec::{Snapshot, TableMetadata},
+};
 
 use crate::files::MetadataFiles;
 
@@ -30,23 +33,31 @@ pub async fn purge(files: MetadataFiles, location: String) {
         }
         return;
     }
-    let mut doomed: BTreeSet<String> = metadata.metadata_log().iter().map(|entry| entry.metadata_file.clone()).collect();
+    let mut doomed: BTreeSet<String> =
+        metadata.metadata_log().iter().map(|entry| entry.metadata_file.clone()).collect();
     doomed.insert(location.clone());
     for snapshot in metadata.snapshots() {
         if let Err(error) = add_files(files.io(), &metadata, snapshot, keep_data, &mut doomed).await {
             tracing::warn!(location, "some files of a dropped table stay as orphans: {error}");
         }
     }
+    let io = files.io();
     stream::iter(doomed)
-        .for_each_concurrent(REMOVALS_AT_ONCE, async |file| {
-            if let Err(error) = files.io().delete(&file).await {
+        .for_each_concurrent(REMOVALS_AT_ONCE, |file| async move {
+            if let Err(error) = io.delete(&file).await {
                 tracing::warn!(file, "a file of a dropped table stays as an orphan: {error}");
             }
         })
         .await;
 }
 
-async fn add_files(io: &FileIO, metadata: &TableMetadata, snapshot: &Snapshot, keep_data: bool, doomed: &mut BTreeSet<String>) -> iceberg::Result<()> {
+async fn add_files(
+    io: &FileIO,
+    metadata: &TableMetadata,
+    snapshot: &Snapshot,
+    keep_data: bool,
+    doomed: &mut BTreeSet<String>,
+) -> iceberg::Result<()> {
     let list = io.new_input(snapshot.manifest_list())?.read().await?;
     let list = iceberg::spec::ManifestList::parse_with_version(&list, metadata.format_version())?;
     for manifest in list.entries() {
@@ -62,7 +73,10 @@ async fn add_files(io: &FileIO, metadata: &TableMetadata, snapshot: &Snapshot, k
 
 /// Whether a location is one that [`crate::names::table_location`] made.
 fn has_own_folder(location: &str) -> bool {
-    location.trim_end_matches('/').rsplit_once('-').is_some_and(|(_, id)| id.len() == 32 && uuid::Uuid::try_parse(id).is_ok())
+    location
+        .trim_end_matches('/')
+        .rsplit_once('-')
+        .is_some_and(|(_, id)| id.len() == 32 && uuid::Uuid::try_parse(id).is_ok())
 }
 
 #[cfg(test)]

@@ -58,14 +58,21 @@ impl Tables {
     ///
     /// # Errors
     /// `NoSuchNamespace`, `AlreadyExists` (also for a view of this name).
-    pub async fn insert(&self, transaction: &Transaction<'_>, table: &TableName, location: &str) -> Result<(), CatalogError> {
+    pub async fn insert(
+        &self,
+        transaction: &Transaction<'_>,
+        table: &TableName,
+        location: &str,
+    ) -> Result<(), CatalogError> {
         namespaces::lock(transaction, &self.catalog, &table.namespace, Mode::Shared).await?;
         if !namespaces::exists(transaction, &self.catalog, &table.namespace).await? {
             return Err(CatalogError::NoSuchNamespace(table.namespace.to_string()));
         }
-        let sql = "INSERT INTO iceberg_tables (catalog_name, table_namespace, table_name, metadata_location, iceberg_type)
+        let sql =
+            "INSERT INTO iceberg_tables (catalog_name, table_namespace, table_name, metadata_location, iceberg_type)
                    VALUES ($1, $2, $3, $4, 'TABLE') ON CONFLICT DO NOTHING";
-        let added = transaction.execute(sql, &[&self.catalog, &table.namespace.stored(), &table.name, &location]).await?;
+        let added =
+            transaction.execute(sql, &[&self.catalog, &table.namespace.stored(), &table.name, &location]).await?;
         if added == 1 { Ok(()) } else { Err(CatalogError::AlreadyExists(format!("the table {table}"))) }
     }
 
@@ -73,13 +80,24 @@ impl Tables {
     ///
     /// # Errors
     /// `CommitFailed` when it has not.
-    pub async fn swap(&self, transaction: &Transaction<'_>, table: &TableName, old: &str, new: &str) -> Result<(), CatalogError> {
+    pub async fn swap(
+        &self,
+        transaction: &Transaction<'_>,
+        table: &TableName,
+        old: &str,
+        new: &str,
+    ) -> Result<(), CatalogError> {
         let sql = format!(
             "UPDATE iceberg_tables SET metadata_location = $5, previous_metadata_location = $4
              WHERE catalog_name = $1 AND table_namespace = $2 AND table_name = $3 AND metadata_location = $4 AND {IS_TABLE}"
         );
-        let swapped = transaction.execute(&sql, &[&self.catalog, &table.namespace.stored(), &table.name, &old, &new]).await?;
-        if swapped == 1 { Ok(()) } else { Err(CatalogError::CommitFailed(format!("the table {table} was changed by another commit"))) }
+        let swapped =
+            transaction.execute(&sql, &[&self.catalog, &table.namespace.stored(), &table.name, &old, &new]).await?;
+        if swapped == 1 {
+            Ok(())
+        } else {
+            Err(CatalogError::CommitFailed(format!("the table {table} was changed by another commit")))
+        }
     }
 
     /// The location a table has once every transaction that is about to change it has ended.
@@ -146,7 +164,9 @@ impl Tables {
                     "UPDATE iceberg_tables SET previous_metadata_location = metadata_location, metadata_location = $4
                      WHERE catalog_name = $1 AND table_namespace = $2 AND table_name = $3 AND {IS_TABLE}"
                 );
-                let changed = transaction.execute(&sql, &[&self.catalog, &table.namespace.stored(), &table.name, &location]).await?;
+                let changed = transaction
+                    .execute(&sql, &[&self.catalog, &table.namespace.stored(), &table.name, &location])
+                    .await?;
                 if changed == 0 {
                     return Err(CatalogError::AlreadyExists(format!("a view named {table}")));
                 }

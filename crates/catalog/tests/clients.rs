@@ -4,7 +4,9 @@ use std::{collections::HashMap, sync::Arc};
 
 use iceberg::{
     Catalog, CatalogBuilder as _, ErrorKind, NamespaceIdent, TableCreation, TableIdent,
-    spec::{DataContentType, DataFile, DataFileBuilder, DataFileFormat, NestedField, PrimitiveType, Schema, Struct, Type},
+    spec::{
+        DataContentType, DataFile, DataFileBuilder, DataFileFormat, NestedField, PrimitiveType, Schema, Struct, Type,
+    },
     transaction::{ApplyTransactionAction as _, Transaction},
 };
 use iceberg_catalog_rest::{REST_CATALOG_PROP_URI, RestCatalogBuilder};
@@ -51,7 +53,10 @@ async fn a_table_lives_from_creation_to_drop() {
     let table = client.create_table(&namespace, creation("orders")).await.unwrap();
     let id = table.metadata().uuid().simple().to_string();
     assert_eq!(table.metadata().location(), format!("s3://lakehouse/stage/storefront/orders-{id}"));
-    assert_eq!(client.create_table(&namespace, creation("orders")).await.unwrap_err().kind(), ErrorKind::TableAlreadyExists);
+    assert_eq!(
+        client.create_table(&namespace, creation("orders")).await.unwrap_err().kind(),
+        ErrorKind::TableAlreadyExists
+    );
 
     let append = Transaction::new(&table);
     let append = append.fast_append().add_data_files(vec![data_file("s3://lakehouse/a")]).apply(append).unwrap();

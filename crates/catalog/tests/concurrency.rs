@@ -45,7 +45,11 @@ async fn fifty_writers_of_snapshots_lose_nothing() {
         tokio::spawn(async move {
             let table = catalog.load_table(&ident).await.unwrap();
             let append = Transaction::new(&table);
-            let append = append.fast_append().add_data_files(vec![data_file(&format!("s3://lakehouse/{writer}"))]).apply(append).unwrap();
+            let append = append
+                .fast_append()
+                .add_data_files(vec![data_file(&format!("s3://lakehouse/{writer}"))])
+                .apply(append)
+                .unwrap();
             append.commit(catalog.as_ref()).await.unwrap();
         })
     });
@@ -57,7 +61,10 @@ async fn fifty_writers_of_snapshots_lose_nothing() {
     assert_eq!(metadata.snapshots().count(), WRITERS);
     let numbers: BTreeSet<_> = metadata.snapshots().map(|snapshot| snapshot.sequence_number()).collect();
     assert_eq!(numbers, (1..=WRITERS as i64).collect());
-    assert_eq!(metadata.current_snapshot().unwrap().summary().additional_properties["total-data-files"], WRITERS.to_string());
+    assert_eq!(
+        metadata.current_snapshot().unwrap().summary().additional_properties["total-data-files"],
+        WRITERS.to_string()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,11 +27,7 @@ struct Seen {
 async fn commit_snapshots(url: String, seen: Arc<Mutex<Seen>>, stop: Arc<AtomicBool>) {
     let http = reqwest::Client::new();
     while !stop.load(Ordering::Relaxed) {
-        let Ok(answer) = http.get(&url).send().await else { continue };
-        if !answer.status().is_success() {
-            continue;
-        }
-        let Ok(table) = answer.json::<Value>().await else { continue };
+        let table = wait_until("the catalog answers", Duration::from_secs(60), async || load(&http, &url).await).await;
         let metadata = &table["metadata"];
         let parent = metadata["current-snapshot-id"].as_i64().filter(|id| *id >= 0);
         let id = {
@@ -67,6 +63,11 @@ async fn commit_snapshots(url: String, seen: Arc<Mutex<Seen>>, stop: Arc<AtomicB
             Ok(other) => panic!("a commit was answered {other}"),
         }
     }
+}
+
+async fn load(http: &reqwest::Client, url: &str) -> Option<Value> {
+    let answer = http.get(url).send().await.ok().filter(|answer| answer.status().is_success())?;
+    answer.json().await.ok()
 }
 
 fn check(table: &Value, seen: &Seen) {
@@ -105,10 +106,14 @@ async fn run(rounds: usize, disturb: impl AsyncFn(&mut Stack)) {
     stack.create_table("t", json!({})).await;
     let (seen, stop) = (Arc::new(Mutex::new(Seen::default())), Arc::new(AtomicBool::new(false)));
     let url = stack.url("/v1/namespaces/shape/tables/t");
-    let writers: Vec<_> = (0..6).map(|_| tokio::spawn(commit_snapshots(url.clone(), seen.clone(), stop.clone()))).collect();
+    let writers: Vec<_> =
+        (0..6).map(|_| tokio::spawn(commit_snapshots(url.clone(), seen.clone(), stop.clone()))).collect();
     for round in 0..rounds {
         let until = seen.lock().unwrap().acknowledged.len() + 5 + round % 4;
-        wait_until("some commits are acknowledged", Duration::from_secs(60), async || seen.lock().unwrap().acknowledged.len() >= until).await;
+        wait_until("some commits are acknowledged", Duration::from_secs(60), async || {
+            seen.lock().unwrap().acknowledged.len() >= until
+        })
+        .await;
         disturb(&mut stack).await;
     }
     stop.store(true, Ordering::Relaxed);

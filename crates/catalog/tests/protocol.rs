@@ -25,7 +25,10 @@ async fn a_client_is_told_what_it_needs_and_nothing_it_must_not_know() {
     assert_eq!(table["config"]["s3.region"], "us-east-1");
     assert_eq!(table["metadata"]["format-version"], 2);
     // With a prefix and without it is the same catalog.
-    assert_eq!(stack.get("/v1/lakehouse/namespaces/shape/tables/t").await.1["metadata-location"], table["metadata-location"]);
+    assert_eq!(
+        stack.get("/v1/lakehouse/namespaces/shape/tables/t").await.1["metadata-location"],
+        table["metadata-location"]
+    );
     for path in ["/health", "/metrics", "/v1/namespaces/shape"] {
         assert!(!stack.get(path).await.1.to_string().contains("minio123"), "{path}");
     }
@@ -62,7 +65,9 @@ async fn errors_have_the_bodies_of_the_specification() {
 async fn a_staged_table_appears_with_its_first_commit() {
     let stack = Stack::start().await;
     stack.post("/v1/namespaces", &json!({ "namespace": ["shape"] })).await;
-    let (status, staged) = stack.post("/v1/namespaces/shape/tables", &json!({ "name": "t", "schema": schema(), "stage-create": true })).await;
+    let (status, staged) = stack
+        .post("/v1/namespaces/shape/tables", &json!({ "name": "t", "schema": schema(), "stage-create": true }))
+        .await;
     assert_eq!((status, staged.get("metadata-location").is_none_or(Value::is_null)), (200, true));
     assert_eq!(stack.get("/v1/namespaces/shape/tables/t").await.0, 404);
 
@@ -94,7 +99,8 @@ async fn a_staged_table_appears_with_its_first_commit() {
 #[tokio::test]
 async fn old_metadata_is_removed_when_the_table_says_so_and_a_purge_removes_the_rest() {
     let stack = Stack::start().await;
-    let tidy = json!({ "write.metadata.delete-after-commit.enabled": "true", "write.metadata.previous-versions-max": "2" });
+    let tidy =
+        json!({ "write.metadata.delete-after-commit.enabled": "true", "write.metadata.previous-versions-max": "2" });
     let mut locations = vec![stack.create_table("t", tidy).await["metadata-location"].as_str().unwrap().to_owned()];
     for at in 0..4 {
         let change = json!({ "requirements": [], "updates": [{ "action": "set-properties", "updates": { "at": at.to_string() } }] });
@@ -132,7 +138,10 @@ async fn lists_come_in_pages_and_nested_namespaces_below_their_parents() {
         stack.create_table(name, json!({})).await;
     }
     let (_, page) = stack.get("/v1/namespaces/shape/tables?pageSize=2").await;
-    assert_eq!(page["identifiers"], json!([{ "namespace": ["shape"], "name": "a" }, { "namespace": ["shape"], "name": "b" }]));
+    assert_eq!(
+        page["identifiers"],
+        json!([{ "namespace": ["shape"], "name": "a" }, { "namespace": ["shape"], "name": "b" }])
+    );
     let (_, rest) = stack.get("/v1/namespaces/shape/tables?pageSize=2&pageToken=b").await;
     assert_eq!((&rest["identifiers"][0]["name"], &rest["next-page-token"]), (&json!("c"), &Value::Null));
     stack.post("/v1/namespaces", &json!({ "namespace": ["stage", "storefront"] })).await;

@@ -13,12 +13,20 @@ async fn python() -> PathBuf {
     static PYTHON: OnceCell<PathBuf> = OnceCell::const_new();
     let path = PYTHON.get_or_init(async || {
         let cache = std::env::var_os("HAUS_CACHE").map(PathBuf::from);
-        let cache = cache.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/haus-am-see"));
+        let cache =
+            cache.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/haus-am-see"));
         let folder = cache.join(format!("pyiceberg-{VERSION}"));
         let python = folder.join("bin/python");
         if !folder.join("complete").exists() {
             run(Command::new("python3").args(["-m", "venv"]).arg(&folder)).await;
-            run(Command::new(&python).args(["-m", "pip", "install", "-q", &format!("pyiceberg[pyarrow,sql-postgres]=={VERSION}")])).await;
+            run(Command::new(&python).args([
+                "-m",
+                "pip",
+                "install",
+                "-q",
+                &format!("pyiceberg[pyarrow,sql-postgres]=={VERSION}"),
+            ]))
+            .await;
             std::fs::write(folder.join("complete"), "").unwrap();
         }
         python

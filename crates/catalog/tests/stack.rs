@@ -37,7 +37,8 @@ impl Stack {
         let database = testkit::fresh_name("catalog");
         let gate = Gate::open(testkit::postgres().await.port).await;
         let catalog = spawn(port, s3_port, gate.port, &database);
-        let mut stack = Self { http: reqwest::Client::new(), port, s3_port, database, gate, catalog, _objects: objects, _dir: dir };
+        let mut stack =
+            Self { http: reqwest::Client::new(), port, s3_port, database, gate, catalog, _objects: objects, _dir: dir };
         stack.wait_healthy().await;
         stack
     }

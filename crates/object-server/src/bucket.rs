@@ -118,12 +118,22 @@ impl Bucket {
     /// # Errors
     /// `PreconditionFailed`, `NoSuchKey` (`If-Match` on an absent key), `NoSuchBucket` (deleted meanwhile), or the
     /// disk's, after which the outcome is unknown.
-    pub async fn publish(self: &Arc<Self>, staged: Staged, metadata: Metadata, condition: WriteCondition) -> Result<(), StoreError> {
+    pub async fn publish(
+        self: &Arc<Self>,
+        staged: Staged,
+        metadata: Metadata,
+        condition: WriteCondition,
+    ) -> Result<(), StoreError> {
         let bucket = self.clone();
         in_a_task(async move { bucket.publish_now(staged, metadata, condition).await }).await
     }
 
-    async fn publish_now(&self, mut staged: Staged, metadata: Metadata, condition: WriteCondition) -> Result<(), StoreError> {
+    async fn publish_now(
+        &self,
+        mut staged: Staged,
+        metadata: Metadata,
+        condition: WriteCondition,
+    ) -> Result<(), StoreError> {
         // Refused early when hopeless, so that a loser does not pay for a sync; decided below under the lock.
         self.check(&metadata.key, &condition)?;
         let (staged, metadata) = blocking(move || {
@@ -195,7 +205,9 @@ impl Bucket {
 }
 
 /// Runs a change to its end even when the request that asked for it is dropped.
-pub async fn in_a_task<T: Send + 'static>(change: impl Future<Output = Result<T, StoreError>> + Send + 'static) -> Result<T, StoreError> {
+pub async fn in_a_task<T: Send + 'static>(
+    change: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+) -> Result<T, StoreError> {
     match tokio::spawn(change).await {
         Ok(result) => result,
         Err(lost) => Err(StoreError::Io(io::Error::other(lost))),
@@ -230,7 +242,9 @@ fn read_or_set_aside(path: &Path, damaged: &Path) -> io::Result<Option<Metadata>
             return Ok(Some(parsed.metadata));
         }
         Ok(_) => "its name does not fit its key".to_owned(),
-        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => error.to_string(),
+        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => {
+            error.to_string()
+        }
         Err(error) => return Err(error),
     };
     tracing::error!(file = %path.display(), "not a whole object ({reason}); moved to the folder 'damaged'");

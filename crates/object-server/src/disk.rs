@@ -13,6 +13,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -28,6 +29,8 @@ use crate::{
 
 /// A body is handed to the disk in portions of about this size; also the most memory a body takes.
 const PORTION_BYTES: usize = 1 << 20;
+/// A client that sends nothing for so long has gone away; its request must not hold its place for ever.
+const STALL_MAX: Duration = Duration::from_secs(60);
 
 /// Runs file work on a blocking thread.
 ///
@@ -142,14 +145,20 @@ impl Drop for Staged {
 ///
 /// # Errors
 /// When the body breaks off or the disk is full; the file is removed.
-pub async fn stage<B>(staging: &Arc<Staging>, body: Option<B>, algorithms: &[Algorithm]) -> Result<(Staged, Digests), StoreError>
+pub async fn stage<B>(
+    staging: &Arc<Staging>,
+    body: Option<B>,
+    algorithms: &[Algorithm],
+) -> Result<(Staged, Digests), StoreError>
 where
     B: Stream<Item = Result<Bytes, StdError>> + Unpin,
 {
     let mut sink = Sink { staging: staging.clone(), staged: None, hasher: Hasher::new(algorithms) };
     let (mut portion, mut portion_bytes) = (Vec::new(), 0);
     if let Some(mut body) = body {
-        while let Some(bytes) = body.next().await {
+        loop {
+            let next = tokio::time::timeout(STALL_MAX, body.next()).await.map_err(|_| StoreError::BodyStalled)?;
+            let Some(bytes) = next else { break };
             let bytes = bytes.map_err(StoreError::Body)?;
             portion_bytes += bytes.len();
             portion.push(bytes);
@@ -167,7 +176,11 @@ where
 ///
 /// # Errors
 /// When reading or writing fails; the file is removed.
-pub fn stage_copy(staging: &Arc<Staging>, sources: &[(Arc<File>, u64, u64)], algorithms: &[Algorithm]) -> Result<(Staged, Digests), StoreError> {
+pub fn stage_copy(
+    staging: &Arc<Staging>,
+    sources: &[(Arc<File>, u64, u64)],
+    algorithms: &[Algorithm],
+) -> Result<(Staged, Digests), StoreError> {
     let mut sink = Sink { staging: staging.clone(), staged: None, hasher: Hasher::new(algorithms) };
     let mut buffer = vec![0; PORTION_BYTES];
     for (file, from, length) in sources {

@@ -34,6 +34,8 @@ pub enum StoreError {
     /// The connection broke, or the signature of the body was wrong.
     #[error("the body did not arrive whole: {0}")]
     Body(StdError),
+    #[error("the body stopped arriving")]
+    BodyStalled,
     #[error("no space left on the disk of the object store; free some space and try again")]
     DiskFull,
     #[error("the object's file is damaged; it is kept for inspection")]
@@ -70,6 +72,7 @@ impl From<StoreError> for S3Error {
             StoreError::BadDigest(_) => S3ErrorCode::BadDigest,
             StoreError::InvalidDigest(_) => S3ErrorCode::InvalidDigest,
             StoreError::Body(_) => S3ErrorCode::IncompleteBody,
+            StoreError::BodyStalled => S3ErrorCode::RequestTimeout,
             // MinIO's name for it; S3 has none.
             StoreError::DiskFull => S3ErrorCode::Custom("XMinioStorageFull".into()),
             StoreError::Damaged | StoreError::Io(_) => S3ErrorCode::InternalError,

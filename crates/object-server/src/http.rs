@@ -22,6 +22,8 @@ use tokio::{net::TcpListener, sync::Semaphore};
 
 /// Requests worked on at once; more wait. With the portion a body takes this bounds the memory of all bodies.
 const REQUESTS_MAX: usize = 256;
+/// How long a request waits for its turn.
+const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Serves until the service stops; open requests are finished.
 ///
@@ -49,8 +51,11 @@ pub async fn serve(listener: TcpListener, s3: S3Service, context: service::Conte
 }
 
 async fn answer(s3: &S3Service, permits: &Semaphore, request: Request) -> Response {
-    let Ok(Ok(_permit)) = tokio::time::timeout(Duration::from_secs(60), permits.acquire()).await else {
-        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    let Ok(Ok(_permit)) = tokio::time::timeout(WAIT_MAX, permits.acquire()).await else {
+        let busy = s3s::s3_error!(SlowDown, "too many requests at once, try again");
+        return busy
+            .to_http_response()
+            .map_or_else(|_| StatusCode::SERVICE_UNAVAILABLE.into_response(), |answer| answer.map(Body::new));
     };
     let began = Instant::now();
     let method = request.method().to_string();
@@ -62,7 +67,8 @@ async fn answer(s3: &S3Service, permits: &Semaphore, request: Request) -> Respon
         }
     };
     let status = response.status().as_u16().to_string();
-    metrics::histogram!("object_server_request_seconds", "method" => method.clone()).record(began.elapsed().as_secs_f64());
+    metrics::histogram!("object_server_request_seconds", "method" => method.clone())
+        .record(began.elapsed().as_secs_f64());
     metrics::counter!("object_server_requests_total", "method" => method, "status" => status).increment(1);
     response
 }

@@ -57,7 +57,10 @@ mod tests {
 
     #[test]
     fn keys_stay_readable_and_never_become_folders() {
-        assert_eq!(file_name("kafka/t/partition=0/t+0+0000000000.avro"), "kafka%2Ft%2Fpartition=0%2Ft+0+0000000000.avro");
+        assert_eq!(
+            file_name("kafka/t/partition=0/t+0+0000000000.avro"),
+            "kafka%2Ft%2Fpartition=0%2Ft+0+0000000000.avro"
+        );
         assert_eq!(file_name(".."), "%2E.");
         assert_eq!(file_name("ü~%"), "%C3%BC%7E%25");
     }

@@ -7,14 +7,7 @@
 //! is what makes an object and its metadata appear together or not at all. A file that does not end in a valid
 //! trailer, or whose length does not match, is no object.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    fs::File,
-    io,
-    os::unix::fs::FileExt as _,
-    str::FromStr,
-};
+use std::{collections::BTreeMap, fmt, fs::File, io, os::unix::fs::FileExt as _, str::FromStr};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -217,7 +210,10 @@ mod tests {
             size,
             etag: EntityTag { md5: [7; 16], parts: 2 },
             modified_ms: 1,
-            described: Described { user: BTreeMap::from([("first-offset".into(), "12".into())]), ..Described::default() },
+            described: Described {
+                user: BTreeMap::from([("first-offset".into(), "12".into())]),
+                ..Described::default()
+            },
             checksums: Checksums::default(),
             part_sizes: vec![size],
         }

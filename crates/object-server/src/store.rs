@@ -160,7 +160,8 @@ mod tests {
 
     async fn put(store: &Store, key: &str, text: &'static str) {
         let bucket = store.bucket("raw").unwrap();
-        let (staged, _) = stage(&store.staging, body(vec![Ok(Bytes::from_static(text.as_bytes()))]), &[]).await.unwrap();
+        let (staged, _) =
+            stage(&store.staging, body(vec![Ok(Bytes::from_static(text.as_bytes()))]), &[]).await.unwrap();
         bucket.publish(staged, metadata(key, text.len() as u64), WriteCondition::None).await.unwrap();
     }
 
@@ -198,7 +199,11 @@ mod tests {
         let upload = store.uploads.find(&id, "raw", "big").unwrap();
         let bucket = store.bucket("raw").unwrap();
         let parts = vec![(1, None), (2, None)];
-        let metadata = store.uploads.complete(upload, bucket.clone(), parts, Stated::default(), WriteCondition::None).await.unwrap();
+        let metadata = store
+            .uploads
+            .complete(upload, bucket.clone(), parts, Stated::default(), WriteCondition::None)
+            .await
+            .unwrap();
         assert_eq!((metadata.size, metadata.etag.parts), ((5 << 20) + 10, 2));
         assert_eq!(bucket.open_object("big").await.unwrap().metadata, metadata);
         assert!(matches!(store.uploads.find(&id, "raw", "big"), Err(StoreError::NoSuchUpload)));
@@ -220,7 +225,8 @@ mod tests {
         let store = Store::open(dir.path()).unwrap();
         assert_eq!(store.bucket("raw").unwrap().index().len(), 1);
         assert_eq!(store.bucket("raw").unwrap().open_object("whole").await.unwrap().body.unwrap(), "text");
-        let mut damaged: Vec<_> = fs::read_dir(dir.path().join("damaged")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let mut damaged: Vec<_> =
+            fs::read_dir(dir.path().join("damaged")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         damaged.sort();
         assert_eq!(damaged, ["another-name", "torn"]);
         assert_eq!(fs::read_dir(dir.path().join("staging")).unwrap().count(), 0);
@@ -240,7 +246,10 @@ mod tests {
         assert!(matches!(store.bucket("raw"), Err(StoreError::NoSuchBucket)));
         // A write that was under way when the bucket went.
         let (staged, _) = stage(&store.staging, body(vec![]), &[]).await.unwrap();
-        assert!(matches!(bucket.publish(staged, metadata("x", 0), WriteCondition::None).await, Err(StoreError::NoSuchBucket)));
+        assert!(matches!(
+            bucket.publish(staged, metadata("x", 0), WriteCondition::None).await,
+            Err(StoreError::NoSuchBucket)
+        ));
     }
 
     #[test]

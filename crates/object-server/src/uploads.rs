@@ -132,7 +132,14 @@ impl Uploads {
     ///
     /// # Errors
     /// What is wrong with the list of parts, or as publishing an object.
-    pub async fn complete(self: &Arc<Self>, upload: Arc<Upload>, bucket: Arc<Bucket>, chosen: Vec<(u16, Option<String>)>, stated: Stated, condition: WriteCondition) -> Result<Metadata, StoreError> {
+    pub async fn complete(
+        self: &Arc<Self>,
+        upload: Arc<Upload>,
+        bucket: Arc<Bucket>,
+        chosen: Vec<(u16, Option<String>)>,
+        stated: Stated,
+        condition: WriteCondition,
+    ) -> Result<Metadata, StoreError> {
         let uploads = self.clone();
         in_a_task(async move {
             let mut parts = upload.parts.write().await;
@@ -183,7 +190,9 @@ impl Upload {
     fn read(id: String, folder: PathBuf) -> io::Result<Option<Self>> {
         let purpose = match fs::read(folder.join(DESCRIPTION)) {
             Ok(bytes) => bytes,
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(None);
+            }
             Err(error) => return Err(error),
         };
         let Ok(purpose) = serde_json::from_slice(&purpose) else { return Ok(None) };
@@ -191,18 +200,30 @@ impl Upload {
         for entry in fs::read_dir(&folder)? {
             let entry = entry?;
             let name = entry.file_name();
-            if let Some(number) = name.to_str().and_then(|name| name.strip_prefix("part-")).and_then(|text| text.parse().ok()) {
+            if let Some(number) =
+                name.to_str().and_then(|name| name.strip_prefix("part-")).and_then(|text| text.parse().ok())
+            {
                 match record::read(&File::open(entry.path())?) {
                     Ok(parsed) => drop(by_number.insert(number, parsed.metadata)),
                     Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                        tracing::error!(upload = id, number, "a part is damaged ({error}); it has to be uploaded again");
+                        tracing::error!(
+                            upload = id,
+                            number,
+                            "a part is damaged ({error}); it has to be uploaded again"
+                        );
                     }
                     Err(error) => return Err(error),
                 }
             }
         }
         let synced = FolderSync::open(&folder)?;
-        Ok(Some(Self { id, purpose, folder, synced, parts: tokio::sync::RwLock::new(Parts { by_number, ended: false }) }))
+        Ok(Some(Self {
+            id,
+            purpose,
+            folder,
+            synced,
+            parts: tokio::sync::RwLock::new(Parts { by_number, ended: false }),
+        }))
     }
 
     fn part_path(&self, number: u16) -> PathBuf {
@@ -213,7 +234,13 @@ impl Upload {
     ///
     /// # Errors
     /// `NoSuchUpload` when the upload has ended, or the disk's.
-    pub async fn add_part(self: &Arc<Self>, number: u16, mut staged: Staged, digests: Digests, modified_ms: i64) -> Result<Metadata, StoreError> {
+    pub async fn add_part(
+        self: &Arc<Self>,
+        number: u16,
+        mut staged: Staged,
+        digests: Digests,
+        modified_ms: i64,
+    ) -> Result<Metadata, StoreError> {
         let upload = self.clone();
         in_a_task(async move {
             let metadata = Metadata {
@@ -252,7 +279,12 @@ impl Upload {
         (page, more)
     }
 
-    async fn assemble(self: &Arc<Self>, staging: Arc<Staging>, picked: Vec<(u16, Metadata)>, stated: Stated) -> Result<(Staged, Metadata), StoreError> {
+    async fn assemble(
+        self: &Arc<Self>,
+        staging: Arc<Staging>,
+        picked: Vec<(u16, Metadata)>,
+        stated: Stated,
+    ) -> Result<(Staged, Metadata), StoreError> {
         let upload = self.clone();
         blocking(move || {
             let mut sources = Vec::with_capacity(picked.len());

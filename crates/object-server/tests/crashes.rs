@@ -66,12 +66,16 @@ async fn killed_under_writes_it_keeps_what_it_acknowledged_and_shows_nothing_tor
     let versions = Versions::default();
     for round in 0..ROUNDS {
         let stop = Arc::new(AtomicBool::new(false));
-        let acknowledged = |versions: &Versions| versions.lock().unwrap().values().filter(|entry| entry.0.is_some()).count();
+        let acknowledged =
+            |versions: &Versions| versions.lock().unwrap().values().filter(|entry| entry.0.is_some()).count();
         let before = acknowledged(&versions);
-        let writers: Vec<_> = (0..WRITERS).map(|writer| tokio::spawn(write(server.client("raw"), round, writer, versions.clone(), stop.clone()))).collect();
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|writer| tokio::spawn(write(server.client("raw"), round, writer, versions.clone(), stop.clone())))
+            .collect();
         // At a moment that differs from round to round.
         let until = before + 10 + (round as usize * 7) % 30;
-        wait_until("some writes are acknowledged", Duration::from_secs(60), async || acknowledged(&versions) >= until).await;
+        wait_until("some writes are acknowledged", Duration::from_secs(60), async || acknowledged(&versions) >= until)
+            .await;
         server.kill().await;
         stop.store(true, Ordering::Relaxed);
         for writer in writers {
@@ -87,7 +91,8 @@ async fn killed_under_writes_it_keeps_what_it_acknowledged_and_shows_nothing_tor
 
 async fn check(raw: &Operator, versions: &BTreeMap<String, (Option<u32>, u32)>) {
     let entries = raw.list_with("").recursive(true).await.unwrap();
-    let visible: HashMap<_, _> = entries.iter().map(|entry| (entry.path(), entry.metadata().content_length())).collect();
+    let visible: HashMap<_, _> =
+        entries.iter().map(|entry| (entry.path(), entry.metadata().content_length())).collect();
     for (key, (acknowledged, tried)) in versions {
         let Some(length) = visible.get(key.as_str()) else {
             assert_eq!(*acknowledged, None, "{key} was acknowledged and is lost");

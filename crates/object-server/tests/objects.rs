@@ -12,7 +12,11 @@ use crate::server::{Server, spawn};
 async fn objects_keep_their_bytes_metadata_and_neighbours() {
     let server = Server::start().await;
     let raw = server.client("raw");
-    raw.write_with("x", "0123456789").user_metadata([("first-offset".to_owned(), "7".to_owned())]).content_type("application/avro").await.unwrap();
+    raw.write_with("x", "0123456789")
+        .user_metadata([("first-offset".to_owned(), "7".to_owned())])
+        .content_type("application/avro")
+        .await
+        .unwrap();
     // S3 has no folders: a key may continue another.
     raw.write("x/y", "beside").await.unwrap();
     let long = format!("long/{}", "k".repeat(900));
@@ -45,7 +49,10 @@ async fn a_large_object_is_uploaded_in_parts() {
     writer.close().await.unwrap();
     assert!(lake.stat("data/large").await.unwrap().etag().unwrap().ends_with("-3\""));
     assert!(lake.read("data/large").await.unwrap().to_vec() == body);
-    assert_eq!(lake.read_with("data/large").range(8_388_600..8_388_620).await.unwrap().to_vec(), body[8_388_600..8_388_620]);
+    assert_eq!(
+        lake.read_with("data/large").range(8_388_600..8_388_620).await.unwrap().to_vec(),
+        body[8_388_600..8_388_620]
+    );
 }
 
 #[tokio::test]
@@ -56,12 +63,19 @@ async fn of_many_racing_conditional_writers_exactly_one_wins() {
         let key = format!("race/{round}");
         let writers = (0..8).map(|writer| {
             let (raw, key) = (raw.clone(), key.clone());
-            tokio::spawn(async move { raw.write_with(&key, format!("writer {writer}")).if_not_exists(true).await.map(|_| writer) })
+            tokio::spawn(async move {
+                raw.write_with(&key, format!("writer {writer}")).if_not_exists(true).await.map(|_| writer)
+            })
         });
         let results: Vec<_> = join_all(writers).await.into_iter().map(Result::unwrap).collect();
         let winners: Vec<_> = results.iter().filter_map(|result| result.as_ref().ok()).collect();
         assert_eq!(winners.len(), 1, "round {round}");
-        assert!(results.iter().filter_map(|result| result.as_ref().err()).all(|error| error.kind() == ErrorKind::ConditionNotMatch));
+        assert!(
+            results
+                .iter()
+                .filter_map(|result| result.as_ref().err())
+                .all(|error| error.kind() == ErrorKind::ConditionNotMatch)
+        );
         assert_eq!(raw.read(&key).await.unwrap().to_vec(), format!("writer {}", winners[0]).into_bytes());
     }
 }

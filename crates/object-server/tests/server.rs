@@ -62,6 +62,11 @@ impl Server {
 /// Starts a server process; does not wait for it.
 pub fn spawn(dir: PathBuf, port: u16) -> Binary {
     let (port, dir) = (port.to_string(), dir.display().to_string());
-    let settings = [("S3_PORT", &*port), ("OBJECT_SERVER_DIR", &*dir), ("AWS_ACCESS_KEY_ID", "minio"), ("AWS_SECRET_ACCESS_KEY", "minio123")];
+    let settings = [
+        ("S3_PORT", &*port),
+        ("OBJECT_SERVER_DIR", &*dir),
+        ("AWS_ACCESS_KEY_ID", "minio"),
+        ("AWS_SECRET_ACCESS_KEY", "minio123"),
+    ];
     Binary::spawn("object-server", &settings)
 }

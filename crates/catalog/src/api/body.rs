@@ -15,8 +15,11 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = CatalogError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, CatalogError> {
-        let bytes = Bytes::from_request(request, state).await.map_err(|error| CatalogError::BadRequest(error.body_text()))?;
+        let bytes =
+            Bytes::from_request(request, state).await.map_err(|error| CatalogError::BadRequest(error.body_text()))?;
         let parsed = serde_json::from_slice(&bytes);
-        parsed.map(Self).map_err(|error| CatalogError::BadRequest(format!("the body is not what the specification asks for: {error}")))
+        parsed.map(Self).map_err(|error| {
+            CatalogError::BadRequest(format!("the body is not what the specification asks for: {error}"))
+        })
     }
 }

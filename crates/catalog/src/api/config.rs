@@ -1,6 +1,9 @@
 //! `GET /v1/config`: what a client has to know before its first request.
 
-use axum::{Json, extract::{Query, State}};
+use axum::{
+    Json,
+    extract::{Query, State},
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 

@@ -57,7 +57,9 @@ pub fn router(catalog: Catalog) -> Router {
         .route("/v1/config", get(config::show))
         .nest("/v1/{prefix}", routes.clone())
         .nest("/v1", routes)
-        .fallback(async |uri: axum::http::Uri| CatalogError::BadRequest(format!("this catalog does not know {}", uri.path())))
+        .fallback(async |uri: axum::http::Uri| {
+            CatalogError::BadRequest(format!("this catalog does not know {}", uri.path()))
+        })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(Arc::new(catalog))
 }

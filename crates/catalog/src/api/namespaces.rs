@@ -78,7 +78,11 @@ pub async fn remove(State(catalog): Shared, Path(path): Path<InNamespace>) -> An
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub async fn change(State(catalog): Shared, Path(path): Path<InNamespace>, Body(change): Body<Change>) -> Answer<Json<Value>> {
+pub async fn change(
+    State(catalog): Shared,
+    Path(path): Path<InNamespace>,
+    Body(change): Body<Change>,
+) -> Answer<Json<Value>> {
     let namespace = Namespace::from_path(&path.namespace)?;
     let (updates, removals) = (change.updates.unwrap_or_default(), change.removals.unwrap_or_default());
     let changed = catalog.namespaces.change(&namespace, &updates, &removals).await?;

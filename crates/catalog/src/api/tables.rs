@@ -11,7 +11,10 @@ use iceberg::{
     MetadataLocation, TableCreation, TableIdent,
     spec::{FormatVersion, TableMetadata, TableMetadataBuilder, TableProperties},
 };
-use iceberg_catalog_rest::{CommitTableRequest, CommitTableResponse, CreateTableRequest, LoadTableResult, RegisterTableRequest, RenameTableRequest};
+use iceberg_catalog_rest::{
+    CommitTableRequest, CommitTableResponse, CreateTableRequest, LoadTableResult, RegisterTableRequest,
+    RenameTableRequest,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -20,7 +23,7 @@ use super::{Answer, Catalog, Shared, body::Body, namespaces::InNamespace};
 use crate::{
     commit::{Change, Located},
     error::CatalogError,
-    names::{Namespace, TableName, table_location},
+    names::{Namespace, TableName, own_folder, table_location},
     purge,
 };
 
@@ -55,23 +58,38 @@ pub struct Transaction {
     table_changes: Vec<CommitTableRequest>,
 }
 
-pub async fn list(State(catalog): Shared, Path(path): Path<InNamespace>, Query(listing): Query<Listing>) -> Answer<Json<Value>> {
+pub async fn list(
+    State(catalog): Shared,
+    Path(path): Path<InNamespace>,
+    Query(listing): Query<Listing>,
+) -> Answer<Json<Value>> {
     let namespace = Namespace::from_path(&path.namespace)?;
     catalog.namespaces.require(&namespace).await?;
     let size = listing.page_size.filter(|size| *size > 0).map_or(i64::from(u32::MAX), i64::from);
-    let mut names = catalog.tables.list(&namespace, listing.page_token.as_deref().unwrap_or_default(), size + 1).await?;
+    let mut names =
+        catalog.tables.list(&namespace, listing.page_token.as_deref().unwrap_or_default(), size + 1).await?;
     let more = names.len() as i64 > size;
     names.truncate(usize::try_from(size).unwrap_or(usize::MAX));
     let next = names.last().filter(|_| more);
-    let identifiers: Vec<_> = names.iter().map(|name| json!({ "namespace": namespace.levels(), "name": name })).collect();
+    let identifiers: Vec<_> =
+        names.iter().map(|name| json!({ "namespace": namespace.levels(), "name": name })).collect();
     Ok(Json(json!({ "identifiers": identifiers, "next-page-token": next })))
 }
 
 fn loaded(catalog: &Catalog, location: Option<String>, metadata: &TableMetadata) -> Json<LoadTableResult> {
-    Json(LoadTableResult { metadata_location: location, metadata: metadata.clone(), config: catalog.client_config.clone(), storage_credentials: None })
+    Json(LoadTableResult {
+        metadata_location: location,
+        metadata: metadata.clone(),
+        config: catalog.client_config.clone(),
+        storage_credentials: None,
+    })
 }
 
-pub async fn create(State(catalog): Shared, Path(path): Path<InNamespace>, Body(request): Body<CreateTableRequest>) -> Answer<Json<LoadTableResult>> {
+pub async fn create(
+    State(catalog): Shared,
+    Path(path): Path<InNamespace>,
+    Body(request): Body<CreateTableRequest>,
+) -> Answer<Json<LoadTableResult>> {
     let table = TableName::new(Namespace::from_path(&path.namespace)?, &request.name)?;
     let namespace_properties = catalog.namespaces.load(&table.namespace).await?;
     if catalog.tables.find(&table).await?.is_some() {
@@ -102,12 +120,17 @@ pub async fn create(State(catalog): Shared, Path(path): Path<InNamespace>, Body(
 }
 
 /// Metadata of a new table, as the request describes it. No I/O.
-fn new_table(warehouse: &str, table: &TableName, request: CreateTableRequest, namespace_properties: &HashMap<String, String>) -> Answer<TableMetadata> {
+fn new_table(
+    warehouse: &str,
+    table: &TableName,
+    request: CreateTableRequest,
+    namespace_properties: &HashMap<String, String>,
+) -> Answer<TableMetadata> {
     let refused = |error: iceberg::Error| CatalogError::BadRequest(error.message().to_owned());
     let id = Uuid::now_v7();
     let base = match namespace_properties.get("location") {
         // A namespace's own folder holds its tables directly.
-        Some(location) => format!("{}/{}-{}", location.trim_end_matches('/'), table.name, id.simple()),
+        Some(location) => own_folder(location, &table.name, id),
         None => table_location(warehouse, table, id),
     };
     let mut properties = request.properties;
@@ -132,7 +155,11 @@ fn new_table(warehouse: &str, table: &TableName, request: CreateTableRequest, na
     Ok(builder.build().map_err(refused)?.metadata)
 }
 
-pub async fn register(State(catalog): Shared, Path(path): Path<InNamespace>, Body(request): Body<RegisterTableRequest>) -> Answer<Json<LoadTableResult>> {
+pub async fn register(
+    State(catalog): Shared,
+    Path(path): Path<InNamespace>,
+    Body(request): Body<RegisterTableRequest>,
+) -> Answer<Json<LoadTableResult>> {
     let table = TableName::new(Namespace::from_path(&path.namespace)?, &request.name)?;
     let metadata = catalog.files.read(&request.metadata_location).await.map_err(|error| match error {
         CatalogError::Internal(reason) => CatalogError::BadRequest(reason),
@@ -144,15 +171,21 @@ pub async fn register(State(catalog): Shared, Path(path): Path<InNamespace>, Bod
 
 pub async fn load(State(catalog): Shared, Path(path): Path<InTable>) -> Answer<Json<LoadTableResult>> {
     let table = path.name()?;
-    let location = catalog.tables.location(&table).await?;
-    let metadata = match catalog.files.read(&location).await {
-        // Old metadata may have been removed by a commit since its location was read.
-        Err(CatalogError::Internal(_)) if catalog.tables.location(&table).await? != location => {
-            return Box::pin(load(State(catalog), Path(path))).await;
+    let mut location = catalog.tables.location(&table).await?;
+    loop {
+        match catalog.files.read(&location).await {
+            Ok(metadata) => return Ok(loaded(&catalog, Some(location), &metadata)),
+            // Old metadata may have been removed by a commit since its location was read.
+            Err(CatalogError::Internal(reason)) => {
+                let now = catalog.tables.location(&table).await?;
+                if now == location {
+                    return Err(CatalogError::Internal(reason));
+                }
+                location = now;
+            }
+            Err(other) => return Err(other),
         }
-        other => other?,
-    };
-    Ok(loaded(&catalog, Some(location), &metadata))
+    }
 }
 
 pub async fn exists(State(catalog): Shared, Path(path): Path<InTable>) -> Answer<StatusCode> {
@@ -160,11 +193,17 @@ pub async fn exists(State(catalog): Shared, Path(path): Path<InTable>) -> Answer
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub async fn commit(State(catalog): Shared, Path(path): Path<InTable>, Body(request): Body<CommitTableRequest>) -> Answer<Json<CommitTableResponse>> {
+pub async fn commit(
+    State(catalog): Shared,
+    Path(path): Path<InTable>,
+    Body(request): Body<CommitTableRequest>,
+) -> Answer<Json<CommitTableResponse>> {
     let table = path.name()?;
     let change = Change { table: table.clone(), requirements: request.requirements, updates: request.updates };
     match catalog.commits.commit(vec![change]).await?.into_iter().next() {
-        Some(Located { location, metadata }) => Ok(Json(CommitTableResponse { metadata_location: location, metadata: (*metadata).clone() })),
+        Some(Located { location, metadata }) => {
+            Ok(Json(CommitTableResponse { metadata_location: location, metadata: (*metadata).clone() }))
+        }
         None => Err(CatalogError::CommitStateUnknown(format!("no answer for {table}"))),
     }
 }
@@ -172,7 +211,9 @@ pub async fn commit(State(catalog): Shared, Path(path): Path<InTable>, Body(requ
 pub async fn commit_many(State(catalog): Shared, Body(transaction): Body<Transaction>) -> Answer<StatusCode> {
     let mut changes: Vec<Change> = Vec::with_capacity(transaction.table_changes.len());
     for request in transaction.table_changes {
-        let ident: TableIdent = request.identifier.ok_or_else(|| CatalogError::BadRequest("each change needs its table's identifier".into()))?;
+        let ident: TableIdent = request
+            .identifier
+            .ok_or_else(|| CatalogError::BadRequest("each change needs its table's identifier".into()))?;
         let table = TableName::from_ident(&ident)?;
         if changes.iter().any(|change| change.table == table) {
             return Err(CatalogError::BadRequest(format!("the table {table} is changed twice in one transaction")));
@@ -190,7 +231,11 @@ pub async fn rename(State(catalog): Shared, Body(request): Body<RenameTableReque
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub async fn remove(State(catalog): Shared, Path(path): Path<InTable>, Query(removal): Query<Removal>) -> Answer<StatusCode> {
+pub async fn remove(
+    State(catalog): Shared,
+    Path(path): Path<InTable>,
+    Query(removal): Query<Removal>,
+) -> Answer<StatusCode> {
     let table = path.name()?;
     let location = catalog.tables.drop(&table).await?;
     let purging = removal.purge_requested.unwrap_or(false);

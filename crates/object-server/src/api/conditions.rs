@@ -7,10 +7,7 @@ use s3s::{
 };
 
 use super::timestamp;
-use crate::{
-    bucket::WriteCondition,
-    index::Entry,
-};
+use crate::{bucket::WriteCondition, index::Entry};
 
 /// Conditions on a read.
 #[derive(Debug, Default)]
@@ -83,13 +80,35 @@ mod tests {
         let own = entry.etag.to_string();
         let code = |conditions: ReadConditions| conditions.check(&entry).err().map(|error| error.code().clone());
         assert_eq!(code(ReadConditions::default()), None);
-        assert_eq!(code(ReadConditions { matches: tag("x"), ..Default::default() }), Some(S3ErrorCode::PreconditionFailed));
-        assert_eq!(code(ReadConditions { none_match: tag(&own), ..Default::default() }), Some(S3ErrorCode::NotModified));
-        assert_eq!(code(ReadConditions { modified_since: Some(timestamp(10_000)), ..Default::default() }), Some(S3ErrorCode::NotModified));
+        assert_eq!(
+            code(ReadConditions { matches: tag("x"), ..Default::default() }),
+            Some(S3ErrorCode::PreconditionFailed)
+        );
+        assert_eq!(
+            code(ReadConditions { none_match: tag(&own), ..Default::default() }),
+            Some(S3ErrorCode::NotModified)
+        );
+        assert_eq!(
+            code(ReadConditions { modified_since: Some(timestamp(10_000)), ..Default::default() }),
+            Some(S3ErrorCode::NotModified)
+        );
         assert_eq!(code(ReadConditions { modified_since: Some(timestamp(9_000)), ..Default::default() }), None);
-        assert_eq!(code(ReadConditions { unmodified_since: Some(timestamp(9_000)), ..Default::default() }), Some(S3ErrorCode::PreconditionFailed));
+        assert_eq!(
+            code(ReadConditions { unmodified_since: Some(timestamp(9_000)), ..Default::default() }),
+            Some(S3ErrorCode::PreconditionFailed)
+        );
         // An ETag decides over a date.
-        assert_eq!(code(ReadConditions { matches: tag(&own), unmodified_since: Some(timestamp(0)), ..Default::default() }), None);
-        assert_eq!(code(ReadConditions { none_match: tag("x"), modified_since: Some(timestamp(99_000)), ..Default::default() }), None);
+        assert_eq!(
+            code(ReadConditions { matches: tag(&own), unmodified_since: Some(timestamp(0)), ..Default::default() }),
+            None
+        );
+        assert_eq!(
+            code(ReadConditions {
+                none_match: tag("x"),
+                modified_since: Some(timestamp(99_000)),
+                ..Default::default()
+            }),
+            None
+        );
     }
 }

@@ -18,7 +18,8 @@ pub fn version_2(api: &Api, input: ListObjectsV2Input) -> Answer<ListObjectsV2Ou
         _ => After::Start,
     };
     let prefix = input.prefix.as_deref().unwrap_or_default();
-    let page = api.store.bucket(&input.bucket)?.index().list(prefix, input.delimiter.as_deref(), &after, max_keys as usize);
+    let page =
+        api.store.bucket(&input.bucket)?.index().list(prefix, input.delimiter.as_deref(), &after, max_keys as usize);
     Ok(S3Response::new(ListObjectsV2Output {
         name: Some(input.bucket),
         prefix: Some(encoder.encode(prefix)),
@@ -41,7 +42,8 @@ pub fn version_1(api: &Api, input: ListObjectsInput) -> Answer<ListObjectsOutput
     let max_keys = page_size(input.max_keys)?;
     let prefix = input.prefix.as_deref().unwrap_or_default();
     let after = after_marker(input.marker.as_deref().unwrap_or_default(), prefix, input.delimiter.as_deref());
-    let page = api.store.bucket(&input.bucket)?.index().list(prefix, input.delimiter.as_deref(), &after, max_keys as usize);
+    let page =
+        api.store.bucket(&input.bucket)?.index().list(prefix, input.delimiter.as_deref(), &after, max_keys as usize);
     let next_marker = page.next.as_ref().map(|next| match next {
         After::Start => String::new(),
         After::Key(text) | After::Prefix(text) => encoder.encode(text),
@@ -64,7 +66,10 @@ pub fn version_1(api: &Api, input: ListObjectsInput) -> Answer<ListObjectsOutput
 /// A marker is a key or, when the last thing shown was a common prefix, that prefix.
 fn after_marker(marker: &str, prefix: &str, delimiter: Option<&str>) -> After {
     let is_prefix = delimiter.is_some_and(|delimiter| {
-        !delimiter.is_empty() && marker.strip_prefix(prefix).is_some_and(|rest| rest.find(delimiter) == rest.len().checked_sub(delimiter.len()))
+        !delimiter.is_empty()
+            && marker
+                .strip_prefix(prefix)
+                .is_some_and(|rest| rest.find(delimiter) == rest.len().checked_sub(delimiter.len()))
     });
     match marker {
         "" => After::Start,
@@ -137,7 +142,9 @@ impl Encoder {
         let mut encoded = String::with_capacity(text.len());
         for byte in text.bytes() {
             match byte {
-                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'*' | b'/' => encoded.push(char::from(byte)),
+                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'*' | b'/' => {
+                    encoded.push(char::from(byte))
+                }
                 _ => {
                     encoded.push('%');
                     encoded.push_str(&format!("{byte:02X}"));

@@ -78,7 +78,10 @@ impl S3 for Api {
         Ok(S3Response::new(GetBucketLocationOutput { location_constraint: elsewhere }))
     }
 
-    async fn get_bucket_versioning(&self, req: S3Request<GetBucketVersioningInput>) -> Answer<GetBucketVersioningOutput> {
+    async fn get_bucket_versioning(
+        &self,
+        req: S3Request<GetBucketVersioningInput>,
+    ) -> Answer<GetBucketVersioningOutput> {
         self.store.bucket(&req.input.bucket)?;
         // Never switched on, which S3 says by an empty answer.
         Ok(S3Response::new(GetBucketVersioningOutput::default()))
@@ -119,7 +122,10 @@ impl S3 for Api {
         objects::delete_many(self, req.input).await
     }
 
-    async fn create_multipart_upload(&self, req: S3Request<CreateMultipartUploadInput>) -> Answer<CreateMultipartUploadOutput> {
+    async fn create_multipart_upload(
+        &self,
+        req: S3Request<CreateMultipartUploadInput>,
+    ) -> Answer<CreateMultipartUploadOutput> {
         uploads::start(self, req.input).await
     }
 
@@ -131,11 +137,17 @@ impl S3 for Api {
         uploads::part_copy(self, req.input).await
     }
 
-    async fn complete_multipart_upload(&self, req: S3Request<CompleteMultipartUploadInput>) -> Answer<CompleteMultipartUploadOutput> {
+    async fn complete_multipart_upload(
+        &self,
+        req: S3Request<CompleteMultipartUploadInput>,
+    ) -> Answer<CompleteMultipartUploadOutput> {
         uploads::complete(self, req.input).await
     }
 
-    async fn abort_multipart_upload(&self, req: S3Request<AbortMultipartUploadInput>) -> Answer<AbortMultipartUploadOutput> {
+    async fn abort_multipart_upload(
+        &self,
+        req: S3Request<AbortMultipartUploadInput>,
+    ) -> Answer<AbortMultipartUploadOutput> {
         uploads::abort(self, req.input).await
     }
 
@@ -143,7 +155,10 @@ impl S3 for Api {
         uploads::list_parts(self, req.input).await
     }
 
-    async fn list_multipart_uploads(&self, req: S3Request<ListMultipartUploadsInput>) -> Answer<ListMultipartUploadsOutput> {
+    async fn list_multipart_uploads(
+        &self,
+        req: S3Request<ListMultipartUploadsInput>,
+    ) -> Answer<ListMultipartUploadsOutput> {
         uploads::list(self, req.input)
     }
 }

@@ -6,7 +6,11 @@ use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use s3s::{S3Error, S3Request, S3Response, S3Result, dto::*, s3_error};
 
-use super::{Answer, Api, check_key, conditions::{self, ReadConditions}, etag, now_ms, timestamp};
+use super::{
+    Answer, Api, check_key,
+    conditions::{self, ReadConditions},
+    etag, now_ms, timestamp,
+};
 use crate::{
     bucket::{Opened, WriteCondition},
     digest::{Algorithm, Stated},
@@ -38,7 +42,8 @@ pub async fn get(api: &Api, input: GetObjectInput) -> Answer<GetObjectOutput> {
     let output = GetObjectOutput {
         accept_ranges: Some("bytes".to_owned()),
         content_length: i64::try_from(span.end - span.start).ok(),
-        content_range: partial.then(|| format!("bytes {}-{}/{}", span.start, span.end.saturating_sub(1), metadata.size)),
+        content_range: partial
+            .then(|| format!("bytes {}-{}/{}", span.start, span.end.saturating_sub(1), metadata.size)),
         // Answers without a type make some clients guess.
         content_type: described.content_type.or_else(|| Some("application/octet-stream".to_owned())),
         content_encoding: described.content_encoding,
@@ -126,10 +131,15 @@ fn body(opened: Opened, span: Span<u64>) -> StreamingBlob {
         let bytes = whole.slice(span.start as usize..span.end as usize);
         return StreamingBlob::from(s3s::Body::from(bytes));
     }
-    StreamingBlob::new(FileBody { inner: Box::pin(stream::try_unfold((opened.file, span), read_portion)), left: length })
+    StreamingBlob::new(FileBody {
+        inner: Box::pin(stream::try_unfold((opened.file, span), read_portion)),
+        left: length,
+    })
 }
 
-async fn read_portion((file, span): (Arc<File>, Span<u64>)) -> Result<Option<(Bytes, (Arc<File>, Span<u64>))>, s3s::StdError> {
+async fn read_portion(
+    (file, span): (Arc<File>, Span<u64>),
+) -> Result<Option<(Bytes, (Arc<File>, Span<u64>))>, s3s::StdError> {
     if span.is_empty() {
         return Ok(None);
     }
@@ -152,7 +162,10 @@ struct FileBody {
 impl futures::Stream for FileBody {
     type Item = Result<Bytes, s3s::StdError>;
 
-    fn poll_next(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<Option<Self::Item>> {
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
         let polled = self.inner.poll_next_unpin(cx);
         if let std::task::Poll::Ready(Some(Ok(bytes))) = &polled {
             self.left = self.left.saturating_sub(bytes.len());
@@ -219,7 +232,10 @@ pub async fn put(api: &Api, req: S3Request<PutObjectInput>) -> Answer<PutObjectO
 
 /// The checksum that the client announces to send, by header or behind the body.
 pub fn algorithm_of(named: Option<&str>, headers: &hyper::HeaderMap) -> Option<Algorithm> {
-    let trailer = headers.get("x-amz-trailer").and_then(|value| value.to_str().ok()).and_then(|value| value.trim().strip_prefix("x-amz-checksum-"));
+    let trailer = headers
+        .get("x-amz-trailer")
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.trim().strip_prefix("x-amz-checksum-"));
     named.or(trailer).and_then(Algorithm::named)
 }
 
@@ -237,7 +253,8 @@ pub fn add_trailing(stated: &mut Stated, trailing: Option<&s3s::TrailingHeaders>
 
 /// `aws-chunked` names the form of the request, not of the object.
 fn without_chunked(encoding: String) -> Option<String> {
-    let kept: Vec<_> = encoding.split(',').map(str::trim).filter(|part| !part.is_empty() && *part != "aws-chunked").collect();
+    let kept: Vec<_> =
+        encoding.split(',').map(str::trim).filter(|part| !part.is_empty() && *part != "aws-chunked").collect();
     (!kept.is_empty()).then(|| kept.join(","))
 }
 
@@ -254,7 +271,8 @@ pub async fn open_source(api: &Api, source: &CopySource, conditions: ReadConditi
 
 pub async fn copy(api: &Api, input: CopyObjectInput) -> Answer<CopyObjectOutput> {
     check_key(&input.key)?;
-    let replace = input.metadata_directive.as_ref().is_some_and(|directive| directive.as_str() == MetadataDirective::REPLACE);
+    let replace =
+        input.metadata_directive.as_ref().is_some_and(|directive| directive.as_str() == MetadataDirective::REPLACE);
     if let CopySource::Bucket { bucket, key, .. } = &input.copy_source
         && (**bucket == *input.bucket && **key == *input.key && !replace)
     {
@@ -280,9 +298,11 @@ pub async fn copy(api: &Api, input: CopyObjectInput) -> Answer<CopyObjectOutput>
     } else {
         source.metadata.described.clone()
     };
-    let algorithm = algorithm_of(input.checksum_algorithm.as_ref().map(ChecksumAlgorithm::as_str), &hyper::HeaderMap::new());
+    let algorithm =
+        algorithm_of(input.checksum_algorithm.as_ref().map(ChecksumAlgorithm::as_str), &hyper::HeaderMap::new());
     let (staging, size) = (api.store.staging.clone(), source.metadata.size);
-    let (staged, digests) = blocking(move || stage_copy(&staging, &[(source.file, 0, size)], algorithm.as_slice())).await?;
+    let (staged, digests) =
+        blocking(move || stage_copy(&staging, &[(source.file, 0, size)], algorithm.as_slice())).await?;
     let metadata = Metadata {
         key: input.key,
         size,
@@ -292,7 +312,11 @@ pub async fn copy(api: &Api, input: CopyObjectInput) -> Answer<CopyObjectOutput>
         checksums: digests.checksums,
         part_sizes: Vec::new(),
     };
-    let result = CopyObjectResult { e_tag: Some(etag(metadata.etag)), last_modified: Some(timestamp(metadata.modified_ms)), ..Default::default() };
+    let result = CopyObjectResult {
+        e_tag: Some(etag(metadata.etag)),
+        last_modified: Some(timestamp(metadata.modified_ms)),
+        ..Default::default()
+    };
     target.publish(staged, metadata, WriteCondition::None).await?;
     Ok(S3Response::new(CopyObjectOutput { copy_object_result: Some(result), ..Default::default() }))
 }

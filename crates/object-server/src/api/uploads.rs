@@ -5,8 +5,9 @@ use s3s::{S3Request, S3Response, S3Result, dto::*, s3_error};
 use super::{
     Answer, Api, check_key, conditions,
     conditions::ReadConditions,
-    etag, now_ms,
+    etag,
     listing::Encoder,
+    now_ms,
     objects::{add_trailing, algorithm_of, open_source},
     timestamp,
 };
@@ -71,7 +72,8 @@ pub async fn part(api: &Api, req: S3Request<UploadPartInput>) -> Answer<UploadPa
             sha256: input.checksum_sha256,
             composite: false,
         },
-        algorithm: algorithm_of(input.checksum_algorithm.as_ref().map(ChecksumAlgorithm::as_str), &req.headers).or(upload.purpose.algorithm()),
+        algorithm: algorithm_of(input.checksum_algorithm.as_ref().map(ChecksumAlgorithm::as_str), &req.headers)
+            .or(upload.purpose.algorithm()),
     };
     let (staged, digests) = stage(&api.store.staging, input.body, &stated.algorithms()).await?;
     add_trailing(&mut stated, trailing.as_ref());
@@ -102,14 +104,22 @@ pub async fn part_copy(api: &Api, input: UploadPartCopyInput) -> Answer<UploadPa
     let span = match &input.copy_source_range {
         None => 0..size,
         Some(text) => {
-            let range = Range::parse(text).map_err(|_| s3_error!(InvalidArgument, "copy source range must be bytes=first-last"))?;
+            let range = Range::parse(text)
+                .map_err(|_| s3_error!(InvalidArgument, "copy source range must be bytes=first-last"))?;
             range.check(size).map_err(|_| s3_error!(InvalidRange, "the object has {size} bytes"))?
         }
     };
     let (staging, algorithm) = (api.store.staging.clone(), upload.purpose.algorithm());
-    let (staged, digests) = blocking(move || stage_copy(&staging, &[(source.file, span.start, span.end - span.start)], algorithm.as_slice())).await?;
+    let (staged, digests) = blocking(move || {
+        stage_copy(&staging, &[(source.file, span.start, span.end - span.start)], algorithm.as_slice())
+    })
+    .await?;
     let metadata = upload.add_part(number, staged, digests, now_ms()).await?;
-    let result = CopyPartResult { e_tag: Some(etag(metadata.etag)), last_modified: Some(timestamp(metadata.modified_ms)), ..Default::default() };
+    let result = CopyPartResult {
+        e_tag: Some(etag(metadata.etag)),
+        last_modified: Some(timestamp(metadata.modified_ms)),
+        ..Default::default()
+    };
     Ok(S3Response::new(UploadPartCopyOutput { copy_part_result: Some(result), ..Default::default() }))
 }
 
@@ -158,7 +168,8 @@ pub async fn abort(api: &Api, input: AbortMultipartUploadInput) -> Answer<AbortM
 pub async fn list_parts(api: &Api, input: ListPartsInput) -> Answer<ListPartsOutput> {
     let upload = api.store.uploads.find(&input.upload_id, &input.bucket, &input.key)?;
     let max_parts = input.max_parts.unwrap_or(PAGE_MAX).clamp(0, PAGE_MAX);
-    let after = u16::try_from(input.part_number_marker.unwrap_or(0)).map_err(|_| s3_error!(InvalidArgument, "part-number-marker"))?;
+    let after = u16::try_from(input.part_number_marker.unwrap_or(0))
+        .map_err(|_| s3_error!(InvalidArgument, "part-number-marker"))?;
     let (page, more) = upload.list_parts(after, max_parts as usize).await;
     let next = page.last().filter(|_| more).map(|(number, _)| i32::from(*number));
     let parts = page.into_iter().map(|(number, part)| Part {
@@ -209,12 +220,17 @@ pub fn list(api: &Api, input: ListMultipartUploadsInput) -> Answer<ListMultipart
         key_marker: input.key_marker.clone(),
         upload_id_marker: input.upload_id_marker.clone(),
         encoding_type: input.encoding_type,
-        uploads: Some(uploads.iter().map(|upload| MultipartUpload {
-            key: Some(encoder.encode(&upload.purpose.key)),
-            upload_id: Some(upload.id.clone()),
-            initiated: Some(timestamp(upload.purpose.initiated_ms)),
-            ..Default::default()
-        }).collect()),
+        uploads: Some(
+            uploads
+                .iter()
+                .map(|upload| MultipartUpload {
+                    key: Some(encoder.encode(&upload.purpose.key)),
+                    upload_id: Some(upload.id.clone()),
+                    initiated: Some(timestamp(upload.purpose.initiated_ms)),
+                    ..Default::default()
+                })
+                .collect(),
+        ),
         bucket: Some(input.bucket),
         ..Default::default()
     }))
