@@ -126,7 +126,8 @@ impl Admin {
         Ok(Self { client: Arc::new(client), cluster: cluster.clone() })
     }
 
-    /// Creates a topic; true when it is new, false when it stood already (with whatever settings).
+    /// Creates a topic and waits until brokers tell of it; true when it is new, false when it stood already (with
+    /// whatever settings).
     ///
     /// # Errors
     /// `Retry`, `Refused`.
@@ -138,10 +139,27 @@ impl Admin {
         let options = AdminOptions::new().request_timeout(Some(ASK)).operation_timeout(Some(ASK));
         let outcomes = self.client.create_topics([&topic], &options).await.map_err(|error| self.error(&error))?;
         match outcomes.into_iter().next() {
-            None | Some(Ok(_)) => Ok(true),
+            None | Some(Ok(_)) => {
+                self.wait_visible(&plan.name).await?;
+                Ok(true)
+            }
             Some(Err((_, Code::TopicAlreadyExists))) => Ok(false),
             Some(Err((_, code))) => Err(self.topic_error(&plan.name, code)),
         }
+    }
+
+    /// The broker answers a creation before its metadata show the topic; whoever asks at once is told it is unknown.
+    async fn wait_visible(&self, name: &str) -> Result<(), AdminError> {
+        for _ in 0..100 {
+            if self.topic(name).await?.is_some() {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Err(AdminError::Retry {
+            bootstrap: self.cluster.bootstrap().to_owned(),
+            reason: format!("topic {name} was created but is not shown yet"),
+        })
     }
 
     /// Creates a compacted topic, or makes sure that the one that stands is compacted: one that expires records
