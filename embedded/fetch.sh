@@ -20,6 +20,45 @@ if [ ! -f "$kafka/.complete" ]; then
     mv "$kafka.new" "$kafka"
 fi
 
+# A class-data archive of the broker's classes: it then starts in three fifths of the time. Made by one short run.
+if [ ! -f "$kafka/kafka.jsa" ]; then
+    echo "fetch: class archive of Apache Kafka"
+    work=$(mktemp -d)
+    port=$((20000 + RANDOM % 10000))
+    mkdir "$work/data"
+    printf 'version=1\nnode.id=1\ncluster.id=AAAAAAAAAAAAAAAAAAAAAA\ndirectory.id=BBBBBBBBBBBBBBBBBBBBBA\n' >"$work/data/meta.properties"
+    cat >"$work/server.properties" <<PROPERTIES
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:$((port + 1))
+listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$((port + 1))
+advertised.listeners=PLAINTEXT://127.0.0.1:$port
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+log.dirs=$work/data
+PROPERTIES
+    cat >"$work/log4j2.yaml" <<LOGGING
+Configuration:
+  Appenders:
+    Console: { name: STDOUT, PatternLayout: { pattern: "%m%n" } }
+  Loggers:
+    Root: { level: INFO, AppenderRef: [ { ref: STDOUT } ] }
+LOGGING
+    java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:ArchiveClassesAtExit="$work/kafka.jsa" \
+        -Dlog4j2.configurationFile="$work/log4j2.yaml" \
+        -cp "$kafka/*" kafka.Kafka "$work/server.properties" >"$work/log" 2>&1 &
+    broker=$!
+    for _ in $(seq 600); do
+        grep -q 'Kafka Server started' "$work/log" && break
+        kill -0 $broker 2>/dev/null || break
+        sleep 0.1
+    done
+    kill $broker && wait $broker || true
+    # Without the archive everything works, a little slower.
+    if [ -f "$work/kafka.jsa" ]; then mv "$work/kafka.jsa" "$kafka/kafka.jsa"; else echo "fetch: no class archive; going on without"; fi
+    rm -rf "$work"
+fi
+
 if [ ! -x "$postgres/bin/postgres" ]; then
     echo "fetch: PostgreSQL $postgres_version (15 MB)"
     arch=amd64; [ "$(uname -m)" = aarch64 ] && arch=arm64v8

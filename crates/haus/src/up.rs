@@ -24,6 +24,16 @@ const UP_DEADLINE: Duration = Duration::from_secs(180);
 const FREE_BYTES_MIN: u64 = 1 << 30;
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+pub struct UpOptions {
+    /// Postgres, Kafka and the object store run already, at the addresses in .env.
+    #[arg(long)]
+    pub external: bool,
+    /// Registers no connectors: `haus connector apply` does it later.
+    #[arg(long)]
+    pub no_connectors: bool,
+}
+
 /// What `up` did.
 #[derive(Debug, serde::Serialize)]
 pub struct UpReport {
@@ -36,18 +46,18 @@ pub struct UpReport {
 ///
 /// # Errors
 /// A port that is taken (by whom), a full disk, a part that does not come up, a refused connector.
-pub async fn up(settings: &Settings, external: bool, quiet: bool) -> anyhow::Result<UpReport> {
+pub async fn up(settings: &Settings, options: UpOptions, quiet: bool) -> anyhow::Result<UpReport> {
     let begin = Instant::now();
     let dir = &settings.haus_dir;
     std::fs::create_dir_all(dir.join("logs")).with_context(|| format!("make {}", dir.display()))?;
     let running = State::read(dir)?;
     if running.is_none() {
         check_disk(dir)?;
-        check_ports(settings, external)?;
-        start_supervisor(dir, external)?;
+        check_ports(settings, options.external)?;
+        start_supervisor(dir, options.external)?;
     }
     follow(dir, quiet).await?;
-    let connectors = connector::apply(settings, &[]).await?;
+    let connectors = if options.no_connectors { vec![] } else { connector::apply(settings, &[]).await? };
     Ok(UpReport { already_running: running.is_some(), seconds: begin.elapsed().as_secs_f64(), connectors })
 }
 

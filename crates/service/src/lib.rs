@@ -43,7 +43,27 @@ pub fn run<F>(name: &'static str, body: F) -> ExitCode
 where
     F: AsyncFnOnce(Context) -> anyhow::Result<()>,
 {
-    match run_to_result(name, body) {
+    report(name, run_to_result(name, Logs::Service, body))
+}
+
+/// As [`run`], for a command that a person runs: only errors are logged (unless `RUST_LOG` says otherwise), so that
+/// its own output stands alone.
+pub fn run_command<F>(name: &'static str, body: F) -> ExitCode
+where
+    F: AsyncFnOnce(Context) -> anyhow::Result<()>,
+{
+    report(name, run_to_result(name, Logs::Command, body))
+}
+
+/// Who reads the logs.
+#[derive(Clone, Copy)]
+enum Logs {
+    Service,
+    Command,
+}
+
+fn report(name: &str, result: anyhow::Result<()>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The one place where a fatal error is printed.
@@ -53,12 +73,12 @@ where
     }
 }
 
-fn run_to_result<F>(name: &'static str, body: F) -> anyhow::Result<()>
+fn run_to_result<F>(name: &'static str, logs: Logs, body: F) -> anyhow::Result<()>
 where
     F: AsyncFnOnce(Context) -> anyhow::Result<()>,
 {
     env::load()?;
-    init_logs()?;
+    init_logs(logs)?;
     let metrics = PrometheusBuilder::new().install_recorder().context("set up metrics")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
     let result = runtime.block_on(async move {
@@ -78,8 +98,12 @@ where
     result
 }
 
-fn init_logs() -> anyhow::Result<()> {
-    let level = std::env::var("RUST_LOG").or_else(|_| std::env::var("LOG_LEVEL")).unwrap_or_else(|_| "info".to_owned());
+fn init_logs(logs: Logs) -> anyhow::Result<()> {
+    let level = match (std::env::var("RUST_LOG"), logs) {
+        (Ok(level), _) => level,
+        (Err(_), Logs::Command) => "error".to_owned(),
+        (Err(_), Logs::Service) => std::env::var("LOG_LEVEL").unwrap_or_else(|_| "info".to_owned()),
+    };
     let filter = EnvFilter::try_new(&level).with_context(|| format!("LOG_LEVEL: '{level}' is not a log filter"))?;
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match std::env::var("LOG_FORMAT").as_deref() {

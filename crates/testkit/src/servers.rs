@@ -94,7 +94,7 @@ fn given(variable: &str) -> Option<(String, u16)> {
 fn start_postgres() -> Postgres {
     let port = free_port();
     let dir = server_dir("postgres");
-    keep(async move {
+    keep(async move || {
         let server = embedded::Postgres { dir, port, user: "postgres".into(), password: "postgres".into(), settings: vec!["fsync = off".into()] };
         let mut spec = server.prepare().await.expect("prepare Postgres");
         spec.dies_with_parent = true;
@@ -108,7 +108,7 @@ fn start_postgres() -> Postgres {
 fn start_kafka() -> Kafka {
     let server = embedded::Kafka { dir: server_dir("kafka"), port: free_port(), controller_port: free_port(), heap_mb: 384 };
     let bootstrap = server.bootstrap();
-    keep(async move {
+    keep(async move || {
         let mut spec = server.prepare().expect("prepare Kafka");
         spec.dies_with_parent = true;
         let mut running = spec.spawn().expect("start Kafka");
@@ -120,11 +120,11 @@ fn start_kafka() -> Kafka {
 
 /// Runs `start` on a thread that lives as long as the test process and owns the server: when the process ends, by
 /// whatever cause, the kernel ends the server.
-fn keep(start: impl Future<Output = embedded::Running> + Send + 'static) {
+fn keep(start: impl AsyncFnOnce() -> embedded::Running + Send + 'static) {
     let (ready, started) = std::sync::mpsc::channel();
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime for the server");
-        let mut running = runtime.block_on(start);
+        let mut running = runtime.block_on(start());
         let _ = ready.send(());
         let status = runtime.block_on(running.wait());
         panic!("{} ended during the tests: {status}", running.name());

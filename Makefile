@@ -1,0 +1,57 @@
+# The menu of haus-am-see. `make demo` is the main job, `make test` the whole test suite; both set up what they need.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+export HAUS_CACHE ?= $(HOME)/.cache/haus-am-see
+# Outside the checkout, so that a second clone on this machine is warm.
+export CARGO_TARGET_DIR ?= $(HAUS_CACHE)/target
+HAUS := $(CARGO_TARGET_DIR)/debug/haus
+
+.PHONY: help
+help: ## Shows this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+.PHONY: bootstrap
+bootstrap: ## Installs what is missing: build tools, Java, Maven; fetches Kafka and PostgreSQL
+	@embedded/bootstrap.sh
+
+.PHONY: build
+build: bootstrap ## Builds all binaries
+	@echo "build: our binaries into $(CARGO_TARGET_DIR) (about 10 minutes on two cores the first time)"
+	@cargo build --locked --workspace --bins
+
+.PHONY: up
+up: build ## Starts the embedded stack and registers the connectors
+	@$(HAUS) up
+
+.PHONY: demo
+demo: build ## From nothing to a verified lake, and what is in it
+	@$(HAUS) demo
+
+.PHONY: down
+down: ## Stops the stack; its data stays
+	@if [ -x $(HAUS) ]; then $(HAUS) down; else echo "nothing is built, so nothing is up"; fi
+
+.PHONY: clean-data
+clean-data: down ## Stops the stack and forgets its data
+	@rm -rf .haus && echo "data forgotten"
+
+.PHONY: lint
+lint: bootstrap ## Format and lints, as CI runs them
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+.PHONY: test
+test: bootstrap readers ## The whole test suite with its own set-up
+	cargo build --locked --workspace --all-targets
+	HAUS_TEST_BUILT=1 cargo test --locked --workspace
+
+# PyIceberg and DuckDB, with which the end-to-end test reads the lake.
+.PHONY: readers
+readers:
+	@tests/readers/setup.sh
+
+.PHONY: bench-start
+bench-start: build ## Measures start, freshness and memory of the embedded stack
+	@bench/start.sh

@@ -1,0 +1,193 @@
+//! The main job under `kill -9`: web shop to serve, verified, read by other engines, equal to independent SQL.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use testkit::wait_until;
+
+use crate::{stack::Stack, tidy::root};
+
+const CUSTOMERS: &str = "2000";
+const TABLES: [&str; 5] = ["customers", "products", "orders", "order_items", "payments"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_or_doubled_when_every_hop_is_killed() {
+    let stack = Stack::new();
+    stack.haus(&["up", "--no-connectors"]).await;
+    stack.haus(&["seed", "--count", CUSTOMERS]).await;
+    let client = stack.postgres().await;
+    let seeded = total_rows(&client).await;
+
+    // GIVEN a relay that is killed in the middle of its snapshot.
+    stack.haus(&["connector", "apply"]).await;
+    wait_until("the snapshot's first records", Duration::from_secs(60), async || records(&stack).await > 0).await;
+    stack.kill("cdc-relay").await;
+    let at_kill = records(&stack).await;
+    println!("killed the relay with {at_kill} of {seeded} snapshot records in Kafka");
+    wait_until("the whole snapshot", Duration::from_secs(120), async || records(&stack).await >= seeded).await;
+
+    // WHEN every hop is killed under traffic.
+    stack.haus(&["traffic", "start", "--rate", "100"]).await;
+    for name in ["cdc-relay", "s3-sink", "lake", "cdc-relay", "s3-sink", "lake"] {
+        let before = transactions(&stack).await;
+        wait_until("some traffic", Duration::from_secs(60), async || transactions(&stack).await > before + 100).await;
+        stack.kill(name).await;
+    }
+    // THEN the proof holds while traffic runs, and after it.
+    let under_traffic = stack.haus(&["verify"]).await;
+    assert_verified(&under_traffic);
+    stack.haus(&["traffic", "stop"]).await;
+    let report = stack.haus(&["verify"]).await;
+    assert_verified(&report);
+    for table in TABLES {
+        let rows: i64 = client.query_one(&format!("SELECT count(*) FROM {table}"), &[]).await.unwrap().get(0);
+        let proven = report["tables"].as_array().unwrap().iter().find(|row| row["table"].as_str().unwrap().ends_with(table)).unwrap();
+        assert_eq!(proven["postgres_rows"], rows, "{table}");
+        assert_eq!(proven["shape_rows"], rows, "{table}");
+        assert_eq!(proven["raw_records"], proven["kafka_records"], "{table}");
+        assert_eq!(proven["stage_rows"], proven["raw_records"], "{table}");
+    }
+    marts_equal_independent_sql(&stack, &client).await;
+    other_engines_read_the_same(&stack, &client).await;
+    commands_answer(&stack).await;
+    // A stop and a start later, everything is still there.
+    stack.haus(&["down"]).await;
+    stack.haus(&["up"]).await;
+    assert_verified(&stack.haus(&["verify"]).await);
+    stack.haus(&["down"]).await;
+}
+
+fn assert_verified(report: &Value) {
+    assert_eq!(report["ok"], true, "{report:#}");
+}
+
+async fn total_rows(client: &tokio_postgres::Client) -> i64 {
+    let mut rows = 0;
+    for table in TABLES {
+        rows += client.query_one(&format!("SELECT count(*) FROM {table}"), &[]).await.unwrap().get::<_, i64>(0);
+    }
+    rows
+}
+
+/// Offsets in all topics of the storefront.
+async fn records(stack: &Stack) -> i64 {
+    let topics = stack.haus(&["topic", "list"]).await;
+    let of_storefront = topics.as_array().unwrap().iter().filter(|topic| topic["topic"].as_str().unwrap().starts_with("storefront."));
+    of_storefront.map(|topic| topic["offsets"].as_i64().unwrap()).sum()
+}
+
+async fn transactions(stack: &Stack) -> u64 {
+    stack.haus(&["traffic", "status"]).await["transactions"].as_u64().unwrap()
+}
+
+/// Each mart, and the same question asked of Postgres in other words.
+async fn marts_equal_independent_sql(stack: &Stack, client: &tokio_postgres::Client) {
+    let questions = [
+        (
+            "SELECT day, orders, revenue FROM serve.daily_revenue ORDER BY day",
+            "WITH kept AS (SELECT id, created_at::date AS day FROM orders WHERE status IN ('pending', 'shipped', 'delivered')),
+                  sold AS (SELECT order_id, sum(quantity * price_at_purchase) AS amount FROM order_items GROUP BY order_id)
+             SELECT day::text, count(*)::text, coalesce(sum(amount), 0)::numeric(18, 2)::text
+             FROM kept LEFT JOIN sold ON sold.order_id = kept.id GROUP BY day ORDER BY day",
+        ),
+        (
+            "SELECT product_id, units, revenue FROM serve.product_sales ORDER BY product_id",
+            "SELECT p.id::text,
+                    coalesce((SELECT sum(quantity) FROM order_items i JOIN orders o ON o.id = i.order_id
+                              WHERE i.product_id = p.id AND o.status <> 'cancelled'), 0)::text,
+                    coalesce((SELECT sum(quantity * price_at_purchase) FROM order_items i JOIN orders o ON o.id = i.order_id
+                              WHERE i.product_id = p.id AND o.status <> 'cancelled'), 0)::numeric(18, 2)::text
+             FROM products p ORDER BY p.id",
+        ),
+        (
+            "SELECT status, orders, total FROM serve.order_funnel ORDER BY status",
+            "SELECT status, count(*)::text, sum(total)::numeric(18, 2)::text FROM orders GROUP BY status ORDER BY status COLLATE \"C\"",
+        ),
+    ];
+    for (mart, source) in questions {
+        let served = stack.haus(&["sql", mart]).await;
+        let served: Vec<Vec<String>> = served["rows"].as_array().unwrap().iter().map(|row| texts(row)).collect();
+        let expected: Vec<Vec<String>> = client
+            .query(source, &[])
+            .await
+            .unwrap()
+            .iter()
+            .map(|row| (0..row.len()).map(|column| row.get::<_, String>(column)).collect())
+            .collect();
+        assert!(!expected.is_empty());
+        assert_eq!(served, expected, "{mart}");
+    }
+}
+
+fn texts(row: &Value) -> Vec<String> {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    row.as_array().unwrap().iter().map(text).collect()
+}
+
+/// PyIceberg and DuckDB find the same counts and sums in the lake as Postgres has.
+async fn other_engines_read_the_same(stack: &Stack, client: &tokio_postgres::Client) {
+    let python = testkit_cache().join("py-readers/bin/python");
+    assert!(python.exists(), "{} is missing: run tests/readers/setup.sh", python.display());
+    let output = tokio::process::Command::new(&python)
+        .arg(root().join("tests/readers/read_lake.py"))
+        .envs(stack.environment())
+        .output()
+        .await
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}\n{error}", String::from_utf8_lossy(&output.stdout));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(found["equal"], true, "{found:#}");
+    for table in TABLES {
+        let rows: i64 = client.query_one(&format!("SELECT count(*) FROM {table}"), &[]).await.unwrap().get(0);
+        for engine in ["pyiceberg", "duckdb"] {
+            assert_eq!(found[engine][format!("shape.{table}")]["count"], rows, "{engine} {table}");
+        }
+    }
+    let total: String = client.query_one("SELECT sum(total)::text FROM orders", &[]).await.unwrap().get(0);
+    assert_eq!(found["pyiceberg"]["shape.orders"]["sum_total"], total);
+}
+
+fn testkit_cache() -> std::path::PathBuf {
+    std::env::var_os("HAUS_CACHE").map_or_else(
+        || std::path::PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/haus-am-see"),
+        std::path::PathBuf::from,
+    )
+}
+
+/// The commands of the README, on the running stack.
+async fn commands_answer(stack: &Stack) {
+    let connectors = stack.haus(&["connector", "list"]).await;
+    for name in ["postgres-source-storefront", "s3-sink-storefront"] {
+        assert_eq!(connectors[name]["status"]["connector"]["state"], "RUNNING", "{connectors:#}");
+        assert_eq!(stack.haus(&["connector", "status", name]).await["name"], name);
+    }
+    let group = stack.haus(&["group", "describe", "connect-s3-sink-storefront"]).await;
+    assert!(!group["partitions"].as_array().unwrap().is_empty(), "{group:#}");
+    let groups = stack.haus(&["group", "list"]).await;
+    assert!(groups.as_array().unwrap().iter().any(|group| group["group"] == "connect-s3-sink-storefront"));
+    // A group with members is not reset behind their back.
+    let refused = stack.try_haus(&["group", "reset", "connect-s3-sink-storefront", "--all-topics", "--to-earliest", "--execute"]).await;
+    assert!(!refused.status.success());
+    let tail = stack.try_haus(&["topic", "tail", "storefront.public.orders", "-n", "2"]).await;
+    let lines = String::from_utf8(tail.stdout).unwrap();
+    let record: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    assert!(record["value"]["op"].is_string() && record["key"]["id"].is_number(), "{record:#}");
+    let status = stack.haus(&["status"]).await;
+    assert!(status["processes"].as_array().unwrap().iter().all(|process| process["health"] == "ok"), "{status:#}");
+    let again = stack.haus(&["up"]).await;
+    assert_eq!(again["already_running"], true);
+    let logs = stack.try_haus(&["logs", "cdc-relay", "-n", "3"]).await;
+    assert!(logs.status.success() && !logs.stdout.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_taken_port_is_named_with_its_owner() {
+    let stack = Stack::new();
+    let port: u16 = stack.setting("CATALOG_PORT").parse().unwrap();
+    let _held = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let output = stack.try_haus(&["up"]).await;
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    assert!(error.contains(&format!("port {port} is taken by main")) || error.contains(&format!("(pid {})", std::process::id())), "{error}");
+}
