@@ -229,6 +229,10 @@ impl Admin {
             return Err(AdminError::UnknownTopic { topic: name.to_owned() });
         };
         let resource = outcome.map_err(|code| self.topic_error(name, code))?;
+        // rdkafka drops the error of the single topic; one that exists always has settings.
+        if resource.entries.is_empty() {
+            return Err(AdminError::UnknownTopic { topic: name.to_owned() });
+        }
         Ok(resource
             .entries
             .into_iter()

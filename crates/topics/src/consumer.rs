@@ -150,7 +150,7 @@ impl Consumer {
             .set("auto.offset.reset", "error")
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("session.timeout.ms", settings.session_timeout.as_millis().to_string())
-            .set("heartbeat.interval.ms", (settings.session_timeout.as_millis() / 5).clamp(100, 3000).to_string())
+            .set("heartbeat.interval.ms", (settings.session_timeout.as_millis() / 20).clamp(100, 1000).to_string())
             .set(
                 "max.poll.interval.ms",
                 settings.poll_interval_max.max(settings.session_timeout).as_millis().to_string(),

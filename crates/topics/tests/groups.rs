@@ -1,5 +1,6 @@
 //! Groups: rebalances as events, commits that hold, offsets changed from outside.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use topics::{
@@ -90,32 +91,32 @@ async fn a_second_member_takes_over_part_and_what_the_first_commits_while_being_
     assert_eq!(assigned.len(), 2);
 
     let second = member(&cluster, &group, &topic);
-    let (revoked, taken) = tokio::join!(
-        async {
-            loop {
-                let event = tokio::time::timeout(DEADLINE, first.next()).await.expect("a revocation").unwrap();
-                if let Event::Revoked { partitions, lost } = event {
-                    assert!(!lost);
-                    let offsets: Vec<_> =
-                        next_offsets(&records).into_iter().filter(|(at, _)| partitions.contains(at)).collect();
-                    first.commit(&offsets).unwrap();
-                    // The revocation is carried out by asking for more.
-                    let _ = first.try_next();
-                    return partitions;
-                }
-            }
-        },
-        async {
-            loop {
-                let _ = first.assignment();
-                match tokio::time::timeout(DEADLINE, second.next()).await.expect("an assignment").unwrap() {
-                    Event::Assigned(partitions) if !partitions.is_empty() => return partitions,
-                    Event::Record(record) => panic!("{record:?} was committed by the first member"),
-                    _ => {}
-                }
+    let revoked = RefCell::new(Vec::new());
+    let going_on = async {
+        loop {
+            if let Event::Revoked { partitions, lost } = first.next().await.unwrap() {
+                assert!(!lost);
+                let offsets: Vec<_> =
+                    next_offsets(&records).into_iter().filter(|(at, _)| partitions.contains(at)).collect();
+                first.commit(&offsets).unwrap();
+                revoked.replace(partitions);
             }
         }
-    );
+    };
+    let taking_over = async {
+        loop {
+            match second.next().await.unwrap() {
+                Event::Assigned(partitions) if !partitions.is_empty() => return partitions,
+                Event::Record(record) => panic!("{record:?} was committed by the first member"),
+                Event::Assigned(_) | Event::Revoked { .. } | Event::End(_) => {}
+            }
+        }
+    };
+    let taken = tokio::select! {
+        () = going_on => unreachable!(),
+        taken = tokio::time::timeout(DEADLINE, taking_over) => taken.expect("an assignment in time"),
+    };
+    let revoked = revoked.take();
     assert_eq!(revoked, taken);
     let committed = second.committed(&taken).unwrap();
     assert!(committed.values().all(Option::is_some), "{committed:?}");
