@@ -11,7 +11,6 @@
 mod batch;
 mod change;
 mod confirm;
-mod decode;
 mod relations;
 
 use std::{sync::Arc, time::Instant};

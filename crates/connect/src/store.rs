@@ -327,7 +327,9 @@ async fn follow_once(worker: &Worker, topic: Topic) -> Result<(), ConsumeError> 
     let progress = worker.writer().progress(topic);
     let mut reader = CompactedReader::open(worker.writer().cluster(), worker.writer().name(topic)).await?;
     loop {
-        let read = if reader.at_end() { reader.follow().await.map(Some) } else { reader.next_to_end().await };
+        // An empty topic is at its end from the start, and nothing may ever come: its end is told before it is followed.
+        let follow = reader.at_end() && progress.borrow().complete;
+        let read = if follow { reader.follow().await.map(Some) } else { reader.next_to_end().await };
         match read {
             Ok(Some(record)) => apply(worker, topic, progress, &record),
             Ok(None) => {}

@@ -6,7 +6,8 @@ use model::{
     lsn::Lsn,
     table::TableId,
 };
-use super::decode::{self as pgoutput, Message, Relation, Tuple};
+use pgoutput::{Message, Relation, ReplicaIdentity, Tuple};
+
 use super::{confirm::Confirmer, relations::Relations};
 use crate::{
     error::RelayError,
@@ -211,7 +212,7 @@ fn shape(relation: &Relation) -> RelationShape {
         id: TableId(relation.id),
         schema: relation.namespace.clone(),
         name: relation.name.clone(),
-        identity_is_key: relation.replica_identity != b'f',
+        identity_is_key: relation.replica_identity != ReplicaIdentity::Full,
         columns: columns.collect(),
     }
 }

@@ -1,0 +1,128 @@
+//! Killed between any two instructions: every row exactly once, per key in commit order.
+
+use std::{collections::HashMap, time::Duration};
+
+use testkit::wait_until;
+use topics::OwnedRecord;
+
+use crate::{
+    events::Events,
+    rig::{LONG, Rig},
+    streaming::replayed,
+};
+
+/// Inserts of ids never repeat in these tests, so neither may their events.
+async fn assert_each_row_once(rig: &Rig, records: &[OwnedRecord], count: usize) {
+    let mut seen: HashMap<Vec<u8>, usize> = HashMap::new();
+    for record in records {
+        *seen.entry(record.key.clone().unwrap()).or_default() += 1;
+    }
+    let doubled = seen.values().filter(|count| **count > 1).count();
+    assert_eq!((seen.len(), doubled), (count, 0), "distinct keys and doubled ones");
+    let _ = rig;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_killed_again_and_again_reads_every_row_once() {
+    let mut rig = Rig::start().await;
+    let rows = 120_000;
+    rig.sql
+        .batch_execute(&format!(
+            "CREATE TABLE t (id int PRIMARY KEY, v text) WITH (fillfactor = 60); \
+             INSERT INTO t SELECT i, repeat('v', 60) FROM generate_series(1, {rows}) i"
+        ))
+        .await
+        .unwrap();
+    let changes = [("batch.bytes.max", "300000"), ("tombstones.on.delete", "false")];
+    rig.connect(&changes).await;
+    let mut before = 0;
+    for _ in 0..3 {
+        // Killed after some more was committed, but long before the end.
+        let target = before + 3_000;
+        before = wait_until("the snapshot moves", LONG, async || {
+            let count = rig.records("t").await.len();
+            (count >= target).then_some(count)
+        })
+        .await;
+        rig.relay.kill().await;
+        // Rows change while nobody looks: new ones, moved ones, deleted ones.
+        rig.sql
+            .batch_execute(&format!(
+                "UPDATE t SET v = 'changed' WHERE id % 1000 = 3; DELETE FROM t WHERE id % 1000 = {}; \
+                 INSERT INTO t SELECT {rows} + {before} + i, 'late' FROM generate_series(1, 50) i",
+                before % 90 + 100
+            ))
+            .await
+            .unwrap();
+        rig.kill_and_restart().await;
+    }
+    rig.wait_until_drained().await;
+    let records = rig.records("t").await;
+    let events = Events::new(&rig.registry).all(&records).await;
+    let mut reads: HashMap<&str, usize> = HashMap::new();
+    for event in events.iter().filter(|event| event.op == "r") {
+        *reads.entry(event.after.as_ref().unwrap()["id"].as_str()).or_default() += 1;
+    }
+    assert!(reads.values().all(|count| *count == 1), "a row was read twice");
+    assert!(before < rows, "the snapshot was over before it was killed");
+    let expected = rig.sql.query("SELECT id::text, v FROM t", &[]).await.unwrap();
+    let expected = expected.iter().map(|row| (row.get(0), row.get(1))).collect();
+    assert!(replayed(&events) == expected, "the topic does not replay to the table");
+    rig.clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_killed_under_load_brings_every_row_once_and_in_order() {
+    let mut rig = Rig::start().await;
+    rig.sql.batch_execute("CREATE TABLE t (id bigserial PRIMARY KEY, v text); CREATE TABLE counter (id int PRIMARY KEY, v text); INSERT INTO counter VALUES (1, '0')").await.unwrap();
+    rig.connect(&[("batch.bytes.max", "20000")]).await;
+    rig.wait_for_records("counter", 1).await;
+    let url = testkit::postgres().await.url(&rig.database);
+    let writer = tokio::spawn(async move {
+        let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+        let connection = tokio::spawn(connection);
+        for round in 1..=400 {
+            // Several rows of one statement share an LSN in nothing, of a COPY in all; sizes cross batch.bytes.max.
+            let sql = format!(
+                "BEGIN; INSERT INTO t (v) SELECT 'x' FROM generate_series(1, {}); \
+                 UPDATE counter SET v = '{round}'; COMMIT",
+                if round % 40 == 0 { 1500 } else { 5 }
+            );
+            client.batch_execute(&sql).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        drop(client);
+        let _ = connection.await;
+    });
+    for _ in 0..4 {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        rig.kill_and_restart().await;
+    }
+    writer.await.unwrap();
+    rig.wait_until_drained().await;
+    let rows: i64 = rig.sql.query_one("SELECT count(*) FROM t", &[]).await.unwrap().get(0);
+    assert_each_row_once(&rig, &rig.records("t").await, usize::try_from(rows).unwrap()).await;
+    let counted = Events::new(&rig.registry).all(&rig.records("counter").await).await;
+    let values: Vec<u32> = counted.iter().map(|event| event.after.as_ref().unwrap()["v"].parse().unwrap()).collect();
+    assert_eq!(values, (0..=400).collect::<Vec<_>>(), "one key, in commit order");
+    rig.clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_takes_over_from_a_killed_relay_without_disturbing_it_before() {
+    let mut rig = Rig::start().await;
+    rig.sql.batch_execute("CREATE TABLE t (id int PRIMARY KEY, v text)").await.unwrap();
+    rig.connect(&[("snapshot.mode", "no_data")]).await;
+    wait_until("streaming", LONG, async || rig.progress().await.get("last_commit_lsn").is_some()).await;
+    let standby = rig.second_relay().await;
+    for id in 1..=50 {
+        rig.sql.batch_execute(&format!("INSERT INTO t VALUES ({id}, 'first')")).await.unwrap();
+    }
+    rig.wait_for_records("t", 50).await;
+    rig.relay.kill().await;
+    rig.sql.batch_execute("INSERT INTO t SELECT i, 'second' FROM generate_series(51, 100) i").await.unwrap();
+    let records = rig.wait_for_records("t", 100).await;
+    assert_each_row_once(&rig, &records, 100).await;
+    assert!(standby.stop().await);
+    rig.clean().await;
+}

@@ -1,0 +1,9 @@
+//! The relay as a process between a real Postgres, a real Kafka and the real schema registry.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod crash;
+mod events;
+mod golden;
+mod rig;
+mod slots;
+mod streaming;

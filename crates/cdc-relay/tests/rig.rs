@@ -1,0 +1,216 @@
+//! One relay with its registry, on topics, a database and a slot of its own.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde_json::{Value, json};
+use testkit::{Binary, fresh_database, fresh_name, free_port, kafka, postgres, wait_until};
+use tokio_postgres::Client;
+use topics::{Admin, Cluster, OwnedRecord, RegistryClient, read_to_end};
+
+/// Long enough for a loaded machine; nothing waits this long when it works.
+pub const LONG: Duration = Duration::from_secs(90);
+
+pub struct Rig {
+    pub database: String,
+    pub prefix: String,
+    pub slot: String,
+    pub connector: String,
+    pub sql: Client,
+    pub relay: Binary,
+    pub registry: RegistryClient,
+    pub cluster: Cluster,
+    pub offset_topic: String,
+    _registry: Binary,
+    relay_env: Vec<(String, String)>,
+    relay_port: u16,
+    http: reqwest::Client,
+}
+
+impl Rig {
+    /// Starts registry and relay on an empty database; no connector yet.
+    pub async fn start() -> Self {
+        let (kafka, postgres) = (kafka().await, postgres().await);
+        let database = fresh_database().await;
+        let sql = postgres.connect(&database).await;
+        let (registry_port, relay_port) = (free_port(), free_port());
+        let registry_url = format!("http://127.0.0.1:{registry_port}");
+        let mut registry = Binary::spawn(
+            "registry",
+            &[
+                ("REGISTRY_PORT", &registry_port.to_string()),
+                ("KAFKA_BOOTSTRAP_SERVERS", &kafka.bootstrap),
+                ("REGISTRY_TOPIC", &fresh_name("schemas")),
+            ],
+        );
+        registry.wait_port(registry_port).await;
+        let group = fresh_name("connect");
+        let offset_topic = format!("{group}_offsets");
+        let relay_env: Vec<(String, String)> = [
+            ("CDC_RELAY_PORT", relay_port.to_string()),
+            ("KAFKA_BOOTSTRAP_SERVERS", kafka.bootstrap.clone()),
+            ("SCHEMA_REGISTRY_URL", registry_url.clone()),
+            ("CONNECT_CONFIG_TOPIC", format!("{group}_configs")),
+            ("CONNECT_OFFSET_TOPIC", offset_topic.clone()),
+            ("CONNECT_STATUS_TOPIC", format!("{group}_statuses")),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into();
+        let relay = spawn_relay(&relay_env, relay_port).await;
+        Self {
+            prefix: fresh_name("p"),
+            slot: fresh_name("slot"),
+            connector: fresh_name("source"),
+            sql,
+            relay,
+            registry: RegistryClient::new(&registry_url),
+            cluster: Cluster::new(&kafka.bootstrap, "cdc-relay-test"),
+            offset_topic,
+            _registry: registry,
+            relay_env,
+            relay_port,
+            http: reqwest::Client::new(),
+            database,
+        }
+    }
+
+    /// The least configuration, with changes.
+    pub async fn config(&self, changes: &[(&str, &str)]) -> BTreeMap<String, String> {
+        let postgres = postgres().await;
+        let mut config: BTreeMap<String, String> = [
+            ("connector.class", "io.debezium.connector.postgresql.PostgresConnector"),
+            ("database.hostname", &postgres.host),
+            ("database.port", &postgres.port.to_string()),
+            ("database.user", &postgres.user),
+            ("database.password", &postgres.password),
+            ("database.dbname", &self.database),
+            ("topic.prefix", &self.prefix),
+            ("plugin.name", "pgoutput"),
+            ("slot.name", &self.slot),
+            ("publication.name", "everything"),
+            ("topic.creation.default.partitions", "3"),
+            ("topic.creation.default.replication.factor", "1"),
+            ("heartbeat.interval.ms", "300"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        config.extend(changes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        config
+    }
+
+    /// Registers the connector, or changes it.
+    pub async fn connect(&self, changes: &[(&str, &str)]) {
+        let config = self.config(changes).await;
+        let url = format!("{}/config", self.connector_url());
+        wait_until("the connector is accepted", LONG, async || {
+            let answer = self.http.put(&url).json(&config).send().await;
+            answer.is_ok_and(|answer| answer.status().is_success())
+        })
+        .await;
+    }
+
+    /// State and trace of the task, once there is one.
+    pub async fn task_state(&self) -> Option<(String, String)> {
+        let answer = self.http.get(format!("{}/status", self.connector_url())).send().await.ok()?;
+        let status: Value = answer.json().await.ok()?;
+        let task = status["tasks"].get(0)?;
+        Some((task["state"].as_str()?.to_owned(), task["trace"].as_str().unwrap_or_default().to_owned()))
+    }
+
+    /// Waits until the task has failed and returns its trace.
+    pub async fn failure(&self) -> String {
+        wait_until("the task fails", LONG, async || {
+            self.task_state().await.filter(|(state, _)| state == "FAILED").map(|(_, trace)| trace)
+        })
+        .await
+    }
+
+    /// `kill -9` and a new process.
+    pub async fn kill_and_restart(&mut self) {
+        self.relay.kill().await;
+        self.relay = spawn_relay(&self.relay_env, self.relay_port).await;
+    }
+
+    /// A second relay process on the same topics.
+    pub async fn second_relay(&self) -> Binary {
+        let port = free_port();
+        let mut env = self.relay_env.clone();
+        for (name, value) in &mut env {
+            if name == "CDC_RELAY_PORT" {
+                *value = port.to_string();
+            }
+        }
+        spawn_relay(&env, port).await
+    }
+
+    pub fn topic(&self, table: &str) -> String {
+        format!("{}.public.{table}", self.prefix)
+    }
+
+    /// Everything committed in a table's topic, partition by partition in order; nothing while there is no topic.
+    pub async fn records(&self, table: &str) -> Vec<OwnedRecord> {
+        let topic = self.topic(table);
+        match Admin::new(&self.cluster).unwrap().topic(&topic).await {
+            Ok(Some(_)) => read_to_end(&self.cluster, &topic).await.unwrap(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Waits until a table's topic holds so many records.
+    pub async fn wait_for_records(&self, table: &str, count: usize) -> Vec<OwnedRecord> {
+        let mut last = 0;
+        wait_until(&format!("{count} records of {table}"), LONG, async || {
+            let records = self.records(table).await;
+            last = records.len();
+            (records.len() >= count).then_some(records)
+        })
+        .await
+    }
+
+    /// Waits until the slot has confirmed everything written so far.
+    pub async fn wait_until_drained(&self) {
+        let now: String = self.sql.query_one("SELECT pg_current_wal_insert_lsn()::text", &[]).await.unwrap().get(0);
+        let question = format!(
+            "SELECT coalesce(confirmed_flush_lsn >= '{now}'::pg_lsn, false) FROM pg_replication_slots WHERE slot_name = '{}'",
+            self.slot
+        );
+        wait_until("the slot is drained", LONG, async || {
+            self.sql.query_opt(&question, &[]).await.unwrap().is_some_and(|row| row.get(0))
+        })
+        .await;
+    }
+
+    /// Stops the relay and drops the slot, for servers that outlive the test.
+    pub async fn clean(mut self) {
+        self.relay.kill().await;
+        let drop = format!("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '{}' AND NOT active", self.slot);
+        wait_until("the slot is dropped", LONG, async || {
+            let _ = self.sql.simple_query(&drop).await;
+            let left = format!("SELECT 1 FROM pg_replication_slots WHERE slot_name = '{}'", self.slot);
+            self.sql.query_opt(&left, &[]).await.unwrap().is_none()
+        })
+        .await;
+    }
+
+    pub async fn pause(&self) {
+        self.http.put(format!("{}/pause", self.connector_url())).send().await.unwrap();
+    }
+
+    fn connector_url(&self) -> String {
+        format!("http://127.0.0.1:{}/connectors/{}", self.relay_port, self.connector)
+    }
+
+    pub async fn progress(&self) -> Value {
+        let url = format!("{}/tasks/0/progress", self.connector_url());
+        match self.http.get(url).send().await {
+            Ok(answer) => answer.json().await.unwrap_or_default(),
+            Err(_) => json!({}),
+        }
+    }
+}
+
+async fn spawn_relay(env: &[(String, String)], port: u16) -> Binary {
+    let env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let mut relay = Binary::spawn("cdc-relay", &env);
+    relay.wait_port(port).await;
+    relay
+}
