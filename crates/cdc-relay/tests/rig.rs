@@ -191,9 +191,6 @@ impl Rig {
         .await;
     }
 
-    pub async fn pause(&self) {
-        self.http.put(format!("{}/pause", self.connector_url())).send().await.unwrap();
-    }
 
     fn connector_url(&self) -> String {
         format!("http://127.0.0.1:{}/connectors/{}", self.relay_port, self.connector)
