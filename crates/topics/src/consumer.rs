@@ -139,7 +139,10 @@ impl Consumer {
     }
 
     fn new(cluster: &Cluster, group: &str, settings: &ConsumerSettings) -> Result<Self, ConsumeError> {
-        let partition_bytes_max = (settings.fetch_bytes_max / 4).clamp(64 << 10, 4 << 20);
+        // Answers are bounded compressed, the queue uncompressed: small answers keep a good compression ratio
+        // from multiplying memory.
+        let partition_bytes_max = (settings.fetch_bytes_max / 16).clamp(64 << 10, 1 << 20);
+        let answer_bytes_max = (settings.fetch_bytes_max / 4).clamp(partition_bytes_max, 16 << 20);
         let mut config = cluster.client_config();
         config
             .set("group.id", group)
@@ -159,7 +162,7 @@ impl Consumer {
             .set("queued.max.messages.kbytes", (settings.fetch_bytes_max >> 10).max(64).to_string())
             .set("queued.min.messages", "100000")
             .set("fetch.message.max.bytes", partition_bytes_max.to_string())
-            .set("fetch.max.bytes", settings.fetch_bytes_max.clamp(partition_bytes_max, 50 << 20).to_string())
+            .set("fetch.max.bytes", answer_bytes_max.to_string())
             .set("receive.message.max.bytes", "120000000")
             .set("fetch.wait.max.ms", "500")
             .set("fetch.error.backoff.ms", "100")

@@ -70,8 +70,9 @@ impl TransactionSettings {
     pub fn new(transactional_id: impl Into<String>) -> Self {
         Self {
             transactional_id: transactional_id.into(),
-            queue_bytes_max: 32 << 20,
-            queue_records_max: 200_000,
+            // Half a second of the hot path; a record's bookkeeping and headers come on top of its bytes.
+            queue_bytes_max: 16 << 20,
+            queue_records_max: 20_000,
             batch_bytes_max: 1_000_000,
             linger_ms: 5,
             record_bytes_max: 16 << 20,
