@@ -121,30 +121,40 @@ impl Running {
     ///
     /// # Errors
     /// When the process ends, or `deadline` passes; with the end of its log.
-    pub async fn wait_ready(&mut self, deadline: Duration, mut ready: impl AsyncFnMut() -> bool) -> Result<(), EmbeddedError> {
-        let start = Instant::now();
-        loop {
-            if ready().await {
-                return Ok(());
-            }
-            if let Some(status) = self.ended() {
-                return Err(EmbeddedError::Ended {
-                    name: self.spec.name.clone(),
-                    status,
-                    log: self.spec.log.clone(),
-                    tail: self.log_tail(),
-                });
-            }
-            if start.elapsed() > deadline {
-                return Err(EmbeddedError::NotReady {
-                    name: self.spec.name.clone(),
-                    seconds: deadline.as_secs(),
-                    log: self.spec.log.clone(),
-                    tail: self.log_tail(),
-                });
-            }
+    pub async fn wait_ready<F>(&mut self, deadline: Duration, mut ready: impl FnMut() -> F) -> Result<(), EmbeddedError>
+    where
+        F: Future<Output = bool>,
+    {
+        let begin = Instant::now();
+        while !ready().await {
+            self.may_still_come(begin, deadline)?;
             tokio::time::sleep(POLL_INTERVAL).await;
         }
+        Ok(())
+    }
+
+    /// Whether a process that is not ready may still become so.
+    ///
+    /// # Errors
+    /// When it ended, or `deadline` has passed since `begin`; with the end of its log.
+    pub fn may_still_come(&mut self, begin: Instant, deadline: Duration) -> Result<(), EmbeddedError> {
+        if let Some(status) = self.ended() {
+            return Err(EmbeddedError::Ended {
+                name: self.spec.name.clone(),
+                status,
+                log: self.spec.log.clone(),
+                tail: self.log_tail(),
+            });
+        }
+        if begin.elapsed() > deadline {
+            return Err(EmbeddedError::NotReady {
+                name: self.spec.name.clone(),
+                seconds: deadline.as_secs(),
+                log: self.spec.log.clone(),
+                tail: self.log_tail(),
+            });
+        }
+        Ok(())
     }
 
     /// Waits until this process wrote `line` into its log.
@@ -154,7 +164,7 @@ impl Running {
     pub async fn wait_log_line(&mut self, deadline: Duration, line: &str) -> Result<(), EmbeddedError> {
         let log = self.spec.log.clone();
         let start = self.log_start_bytes;
-        self.wait_ready(deadline, async || read_from(&log, start).contains(line)).await
+        self.wait_ready(deadline, || std::future::ready(read_from(&log, start).contains(line))).await
     }
 
     /// How the process ended, if it did.

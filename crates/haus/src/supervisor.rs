@@ -164,8 +164,9 @@ impl Keeper {
             Kind::Service { health, .. } => {
                 let client = reqwest::Client::builder().timeout(Duration::from_secs(2)).build()?;
                 running
-                    .wait_ready(READY_DEADLINE, async || {
-                        client.get(health).send().await.is_ok_and(|response| response.status().is_success())
+                    .wait_ready(READY_DEADLINE, || {
+                        let request = client.get(health).send();
+                        async { request.await.is_ok_and(|response| response.status().is_success()) }
                     })
                     .await?;
             }

@@ -1,6 +1,6 @@
 //! Our own binaries as child processes of a test.
 
-use std::{collections::HashSet, path::PathBuf, process::Command, sync::Mutex, time::Duration};
+use std::{collections::HashSet, path::PathBuf, process::Command, sync::Mutex, time::{Duration, Instant}};
 
 use embedded::{ProcessSpec, Running, StopSignal};
 
@@ -66,9 +66,13 @@ impl Binary {
     ///
     /// # Panics
     /// When the binary ends or is not ready within `deadline`; with the end of its log.
-    pub async fn wait_ready(&mut self, deadline: Duration, ready: impl AsyncFnMut() -> bool) {
-        if let Err(error) = self.running.wait_ready(deadline, ready).await {
-            panic!("{error}");
+    pub async fn wait_ready(&mut self, deadline: Duration, mut ready: impl AsyncFnMut() -> bool) {
+        let begin = Instant::now();
+        while !ready().await {
+            if let Err(error) = self.running.may_still_come(begin, deadline) {
+                panic!("{error}");
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
