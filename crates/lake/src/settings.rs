@@ -1,0 +1,100 @@
+//! Settings of `lake`, from the command line, the environment and `.env`.
+
+use std::{collections::HashMap, net::IpAddr, path::PathBuf, sync::Arc};
+
+use clap::{Parser, Subcommand};
+use iceberg::io::{FileIO, FileIOBuilder};
+use iceberg_storage_opendal::OpenDalStorageFactory;
+use model::secret::Secret;
+
+/// Raw Avro objects to Iceberg tables: stage, shape, serve; SQL over them.
+#[derive(Debug, Parser)]
+#[command(name = "lake", version)]
+pub struct Settings {
+    #[command(subcommand)]
+    pub command: Command,
+    /// Address the HTTP interface listens on.
+    #[arg(long, env = "HAUS_BIND", default_value = "127.0.0.1", global = true)]
+    pub bind: IpAddr,
+    /// Port of the HTTP interface.
+    #[arg(long, env = "LAKE_PORT", default_value_t = 8182, global = true)]
+    pub port: u16,
+    /// S3 endpoint.
+    #[arg(long, env = "S3_ENDPOINT", default_value = "http://127.0.0.1:9000", global = true)]
+    pub s3_endpoint: String,
+    /// S3 region.
+    #[arg(long, env = "S3_REGION", default_value = "us-east-1", global = true)]
+    pub s3_region: String,
+    /// S3 access key.
+    #[arg(long, env = "AWS_ACCESS_KEY_ID", default_value = "minio", global = true)]
+    pub access_key_id: String,
+    /// S3 secret key.
+    #[arg(long, env = "AWS_SECRET_ACCESS_KEY", default_value = "minio123", hide_env_values = true, global = true)]
+    pub secret_access_key: Secret,
+    /// Bucket of the landing zone.
+    #[arg(long, env = "RAW_BUCKET", default_value = "raw", global = true)]
+    pub raw_bucket: String,
+    /// Folder of the landing zone (the sink's topics.dir).
+    #[arg(long, env = "RAW_TOPICS_DIR", default_value = "kafka", global = true)]
+    pub topics_dir: String,
+    /// Iceberg REST catalog.
+    #[arg(long, env = "CATALOG_URL", default_value = "http://127.0.0.1:8181", global = true)]
+    pub catalog_url: String,
+    /// Warehouse in the catalog.
+    #[arg(long, env = "CATALOG_WAREHOUSE", default_value = "s3://lakehouse/", global = true)]
+    pub warehouse: String,
+    /// Schema registry, asked for key columns. Empty: a column named id is the key.
+    #[arg(long, env = "SCHEMA_REGISTRY_URL", default_value = "http://127.0.0.1:8081", global = true)]
+    pub registry_url: String,
+    /// Folder of the SQL models.
+    #[arg(long, env = "LAKE_MODELS_DIR", default_value = "models", global = true)]
+    pub models: PathBuf,
+    /// Rows per data file of shape tables, the unit of a rewrite.
+    #[arg(long, env = "LAKE_SHAPE_FILE_ROWS", default_value_t = crate::shape::FILE_ROWS, global = true)]
+    pub shape_file_rows: usize,
+    /// Shortest pause between two looks for new objects, milliseconds.
+    #[arg(long, env = "LAKE_POLL_MS", default_value_t = 250, global = true)]
+    pub poll_ms: u64,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Follow new objects and keep all layers up to date (the service).
+    Watch,
+    /// Take all new objects into stage, then end.
+    Stage,
+    /// Bring shape up to stage, then end.
+    Shape,
+    /// Rebuild the marts whose inputs changed, then end.
+    Serve,
+    /// Run one query and print its result.
+    Sql {
+        /// The query, such as "SELECT * FROM serve.daily_revenue".
+        query: String,
+        /// table, csv, json or ndjson.
+        #[arg(long, default_value = "table")]
+        format: crate::query::Format,
+    },
+}
+
+impl Settings {
+    /// Access to the warehouse's files.
+    #[must_use]
+    pub fn file_io(&self) -> FileIO {
+        let factory = OpenDalStorageFactory::S3 { customized_credential_load: None };
+        let properties: HashMap<String, String> = [
+            (iceberg::io::S3_ENDPOINT, self.s3_endpoint.as_str()),
+            (iceberg::io::S3_REGION, &self.s3_region),
+            (iceberg::io::S3_ACCESS_KEY_ID, &self.access_key_id),
+            (iceberg::io::S3_SECRET_ACCESS_KEY, self.secret_access_key.expose()),
+            (iceberg::io::S3_PATH_STYLE_ACCESS, "true"),
+            // Only what was given counts: no profile or instance role of the machine slips in.
+            (iceberg::io::S3_DISABLE_CONFIG_LOAD, "true"),
+            (iceberg::io::S3_DISABLE_EC2_METADATA, "true"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        FileIOBuilder::new(Arc::new(factory)).with_props(properties).build()
+    }
+}

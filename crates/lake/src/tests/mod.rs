@@ -1,0 +1,8 @@
+//! Tests of the layers against a landing zone, a catalog and storage in memory: all that real servers do, without them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod fixture;
+mod replay;
+mod serve;
+mod stage;
+mod topic;

@@ -1,0 +1,8 @@
+//! `lake` over real servers: our object server and catalog, PostgreSQL behind it, and other engines as readers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod killed;
+mod rig;
+#[allow(dead_code)]
+#[path = "../../src/tests/topic.rs"]
+mod topic;
