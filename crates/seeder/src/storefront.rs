@@ -74,8 +74,15 @@ impl Database {
     fn error(&self, error: &tokio_postgres::Error) -> StorefrontError {
         let address = self.address.clone();
         let Some(database) = error.as_db_error() else {
-            let reason = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
-            return StorefrontError::Away { address, reason };
+            let source = std::error::Error::source(error);
+            let reason = source.map_or_else(|| error.to_string(), ToString::to_string);
+            // What is neither Postgres' answer nor the network's is a statement and its values that do not fit.
+            let lost = error.is_closed() || source.is_none_or(|source| source.is::<std::io::Error>());
+            return if lost {
+                StorefrontError::Away { address, reason }
+            } else {
+                StorefrontError::Refused { address, reason }
+            };
         };
         let (code, message) = (database.code(), database.message());
         // Class 08: connection; class 57P: shutdown, crash, start-up; 53300: too many connections.

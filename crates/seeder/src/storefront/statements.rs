@@ -71,7 +71,7 @@ UPDATE customers SET address = $2, city = $3, country = $4
 WHERE id = (SELECT id FROM customers WHERE id >= $1 ORDER BY id LIMIT 1)";
 
 const CHANGE_PRICE: &str =
-    "UPDATE products SET price = least(greatest(round(price * $2 / 100, 2), 0.50), 9999.00) WHERE id = $1";
+    "UPDATE products SET price = least(greatest(round(price * $2::int / 100, 2), 0.50), 9999.00) WHERE id = $1";
 
 const RESTOCK: &str = "UPDATE products SET stock_quantity = stock_quantity + $2 WHERE id = $1";
 

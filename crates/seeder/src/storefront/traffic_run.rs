@@ -101,7 +101,7 @@ impl Worker {
     async fn run(self) {
         let mut backoff = Backoff::default();
         while !self.stop.is_cancelled() {
-            match self.carry_out().await {
+            match self.carry_out(&mut backoff).await {
                 Ok(()) => return,
                 Err(error) => {
                     tracing::warn!("{error}");
@@ -115,7 +115,7 @@ impl Worker {
     }
 
     /// Carries out actions until there are no more, or the connection is of no use any more.
-    async fn carry_out(&self) -> Result<(), StorefrontError> {
+    async fn carry_out(&self, backoff: &mut Backoff) -> Result<(), StorefrontError> {
         let client = self.database.connect().await?;
         let statements = Statements::prepare(&client).await.map_err(|error| self.database.error(&error))?;
         loop {
@@ -128,6 +128,7 @@ impl Worker {
                 Ok((outcome, rows)) => {
                     lock(&self.director).learn(outcome);
                     self.activity.committed(&rows);
+                    backoff.reset();
                 }
                 Err(StorefrontError::Conflict(reason)) => {
                     tracing::debug!(reason, "an action gave way");
