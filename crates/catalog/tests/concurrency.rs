@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use futures::future::join_all;
 use iceberg::{
-    Catalog as _, NamespaceIdent, TableIdent,
+    NamespaceIdent, TableIdent,
     transaction::{ApplyTransactionAction as _, Transaction},
 };
 use serde_json::json;

@@ -102,12 +102,16 @@ async fn cut_off_from_postgres_under_commits_it_tells_the_truth() {
 }
 
 async fn run(rounds: usize, disturb: impl AsyncFn(&mut Stack)) {
+    tokio::task::LocalSet::new().run_until(run_with_writers(rounds, disturb)).await;
+}
+
+async fn run_with_writers(rounds: usize, disturb: impl AsyncFn(&mut Stack)) {
     let mut stack = Stack::start().await;
     stack.create_table("t", json!({})).await;
     let (seen, stop) = (Arc::new(Mutex::new(Seen::default())), Arc::new(AtomicBool::new(false)));
     let url = stack.url("/v1/namespaces/shape/tables/t");
     let writers: Vec<_> =
-        (0..6).map(|_| tokio::spawn(commit_snapshots(url.clone(), seen.clone(), stop.clone()))).collect();
+        (0..6).map(|_| tokio::task::spawn_local(commit_snapshots(url.clone(), seen.clone(), stop.clone()))).collect();
     for round in 0..rounds {
         let until = seen.lock().unwrap().acknowledged.len() + 5 + round % 4;
         wait_until("some commits are acknowledged", Duration::from_secs(60), async || {

@@ -49,7 +49,8 @@ pub struct Listing {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Removal {
-    purge_requested: Option<bool>,
+    /// A text: PyIceberg sends `True`.
+    purge_requested: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -238,7 +239,7 @@ pub async fn remove(
 ) -> Answer<StatusCode> {
     let table = path.name()?;
     let location = catalog.tables.drop(&table).await?;
-    let purging = removal.purge_requested.unwrap_or(false);
+    let purging = removal.purge_requested.is_some_and(|asked| asked.eq_ignore_ascii_case("true"));
     tracing::info!(%table, purging, "table dropped");
     if purging {
         tokio::spawn(purge::purge(catalog.files.clone(), location));
