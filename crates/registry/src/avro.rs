@@ -10,7 +10,7 @@ mod compatibility;
 mod defaults;
 mod parse;
 
-pub use compatibility::{Incompatibility, backward};
+pub use compatibility::backward;
 pub use parse::SchemaError;
 
 use serde_json::{Map, Value};

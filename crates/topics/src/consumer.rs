@@ -142,7 +142,8 @@ impl Consumer {
         // Answers are bounded compressed, the queue uncompressed: small answers keep a good compression ratio
         // from multiplying memory.
         let partition_bytes_max = (settings.fetch_bytes_max / 16).clamp(64 << 10, 1 << 20);
-        let answer_bytes_max = (settings.fetch_bytes_max / 4).clamp(partition_bytes_max, 16 << 20);
+        // Not below librdkafka's `message.max.bytes` (1 MB), which it demands also of a client that sends nothing.
+        let answer_bytes_max = (settings.fetch_bytes_max / 4).clamp(1 << 20, 16 << 20);
         let mut config = cluster.client_config();
         config
             .set("group.id", group)
