@@ -43,7 +43,9 @@ fn essence(key: Option<&[u8]>, value: Option<&[u8]>, headers: Vec<(String, Strin
 fn recorded(table: &str) -> Vec<Essence> {
     golden(&format!("messages/txm.public.{table}.jsonl"))
         .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        // Python's words for numbers JSON does not have; the decoded values are not looked at.
+        .map(|line| line.replace(": NaN", ": null").replace(": Infinity", ": null").replace(": -Infinity", ": null"))
+        .map(|line| serde_json::from_str::<Value>(&line).unwrap())
         // Truncates are kept there and skipped by default.
         .filter(|record| record["value"]["op"] != "t")
         .map(|record| {

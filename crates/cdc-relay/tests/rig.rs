@@ -19,7 +19,6 @@ pub struct Rig {
     pub relay: Binary,
     pub registry: RegistryClient,
     pub cluster: Cluster,
-    pub offset_topic: String,
     _registry: Binary,
     relay_env: Vec<(String, String)>,
     relay_port: u16,
@@ -44,13 +43,12 @@ impl Rig {
         );
         registry.wait_port(registry_port).await;
         let group = fresh_name("connect");
-        let offset_topic = format!("{group}_offsets");
         let relay_env: Vec<(String, String)> = [
             ("CDC_RELAY_PORT", relay_port.to_string()),
             ("KAFKA_BOOTSTRAP_SERVERS", kafka.bootstrap.clone()),
             ("SCHEMA_REGISTRY_URL", registry_url.clone()),
             ("CONNECT_CONFIG_TOPIC", format!("{group}_configs")),
-            ("CONNECT_OFFSET_TOPIC", offset_topic.clone()),
+            ("CONNECT_OFFSET_TOPIC", format!("{group}_offsets")),
             ("CONNECT_STATUS_TOPIC", format!("{group}_statuses")),
         ]
         .map(|(name, value)| (name.to_owned(), value))
@@ -64,7 +62,6 @@ impl Rig {
             relay,
             registry: RegistryClient::new(&registry_url),
             cluster: Cluster::new(&kafka.bootstrap, "cdc-relay-test"),
-            offset_topic,
             _registry: registry,
             relay_env,
             relay_port,
@@ -174,6 +171,8 @@ impl Rig {
             self.slot
         );
         wait_until("the slot is drained", LONG, async || {
+            let state = self.task_state().await;
+            assert!(!state.as_ref().is_some_and(|(state, _)| state == "FAILED"), "{state:?}");
             self.sql.query_opt(&question, &[]).await.unwrap().is_some_and(|row| row.get(0))
         })
         .await;
