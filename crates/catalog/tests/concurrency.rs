@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::{
     clients::{client, data_file},
-    stack::Stack,
+    stack::{Stack, snapshot_commit},
 };
 
 const WRITERS: usize = 50;
@@ -35,21 +35,52 @@ async fn fifty_writers_of_properties_lose_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_writers_of_snapshots_lose_nothing() {
     let stack = Stack::start().await;
-    // Each attempt of a client carries the snapshot it saw; all but one of those that saw the same are refused.
+    stack.create_table("t", json!({})).await;
+    let appends = (1..=WRITERS as i64).map(|id| {
+        let stack = &stack;
+        async move {
+            // Each attempt carries the snapshot it saw; all but one of those that saw the same are refused.
+            loop {
+                let table = stack.load("t").await;
+                let commit = snapshot_commit(&table["metadata"], id);
+                match stack.post("/v1/namespaces/shape/tables/t", &commit).await {
+                    (200, _) => return,
+                    (409, _) => {}
+                    (status, answer) => panic!("{status} {answer}"),
+                }
+            }
+        }
+    });
+    join_all(appends).await;
+    let table = stack.load("t").await;
+    let snapshots = table["metadata"]["snapshots"].as_array().unwrap();
+    let all: BTreeSet<_> = (1..=WRITERS as i64).collect();
+    assert_eq!(
+        snapshots.iter().map(|snapshot| snapshot["snapshot-id"].as_i64().unwrap()).collect::<BTreeSet<_>>(),
+        all
+    );
+    assert_eq!(
+        snapshots.iter().map(|snapshot| snapshot["sequence-number"].as_i64().unwrap()).collect::<BTreeSet<_>>(),
+        all
+    );
+    assert_eq!(snapshots.len(), WRITERS);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn appends_of_a_client_library_that_retries_lose_nothing() {
+    const APPENDS: usize = 8;
+    let stack = Stack::start().await;
     let patient = json!({ "commit.retry.num-retries": "1000", "commit.retry.min-wait-ms": "10", "commit.retry.max-wait-ms": "200" });
     stack.create_table("t", patient).await;
     let catalog = client(&stack).await;
     let ident = TableIdent::new(NamespaceIdent::new("shape".into()), "t".into());
-    let appends = (0..WRITERS).map(|writer| {
+    let appends = (0..APPENDS).map(|writer| {
         let (catalog, ident) = (catalog.clone(), ident.clone());
         tokio::spawn(async move {
             let table = catalog.load_table(&ident).await.unwrap();
             let append = Transaction::new(&table);
-            let append = append
-                .fast_append()
-                .add_data_files(vec![data_file(&format!("s3://lakehouse/{writer}"))])
-                .apply(append)
-                .unwrap();
+            let file = data_file(&format!("s3://lakehouse/{writer}"));
+            let append = append.fast_append().add_data_files(vec![file]).apply(append).unwrap();
             append.commit(catalog.as_ref()).await.unwrap();
         })
     });
@@ -57,14 +88,9 @@ async fn fifty_writers_of_snapshots_lose_nothing() {
         append.unwrap();
     }
     let table = catalog.load_table(&ident).await.unwrap();
-    let metadata = table.metadata();
-    assert_eq!(metadata.snapshots().count(), WRITERS);
-    let numbers: BTreeSet<_> = metadata.snapshots().map(|snapshot| snapshot.sequence_number()).collect();
-    assert_eq!(numbers, (1..=WRITERS as i64).collect());
-    assert_eq!(
-        metadata.current_snapshot().unwrap().summary().additional_properties["total-data-files"],
-        WRITERS.to_string()
-    );
+    assert_eq!(table.metadata().snapshots().count(), APPENDS);
+    let summary = table.metadata().current_snapshot().unwrap().summary();
+    assert_eq!(summary.additional_properties["total-data-files"], APPENDS.to_string());
 }
 
 #[tokio::test(flavor = "multi_thread")]

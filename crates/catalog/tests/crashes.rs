@@ -12,7 +12,7 @@ use std::{
 use serde_json::{Value, json};
 use testkit::wait_until;
 
-use crate::stack::Stack;
+use crate::stack::{Stack, snapshot_commit};
 
 #[derive(Default)]
 struct Seen {
@@ -28,8 +28,6 @@ async fn commit_snapshots(url: String, seen: Arc<Mutex<Seen>>, stop: Arc<AtomicB
     let http = reqwest::Client::new();
     while !stop.load(Ordering::Relaxed) {
         let table = wait_until("the catalog answers", Duration::from_secs(60), async || load(&http, &url).await).await;
-        let metadata = &table["metadata"];
-        let parent = metadata["current-snapshot-id"].as_i64().filter(|id| *id >= 0);
         let id = {
             let mut seen = seen.lock().unwrap();
             seen.next += 1;
@@ -37,24 +35,7 @@ async fn commit_snapshots(url: String, seen: Arc<Mutex<Seen>>, stop: Arc<AtomicB
             seen.tried.insert(id);
             id
         };
-        let mut snapshot = json!({
-            "snapshot-id": id,
-            "sequence-number": metadata["last-sequence-number"].as_i64().unwrap() + 1,
-            "timestamp-ms": metadata["last-updated-ms"].as_i64().unwrap() + 1,
-            "manifest-list": format!("s3://lakehouse/snap-{id}.avro"),
-            "summary": { "operation": "append" },
-            "schema-id": 0,
-        });
-        if let Some(parent) = parent {
-            snapshot["parent-snapshot-id"] = json!(parent);
-        }
-        let body = json!({
-            "requirements": [{ "type": "assert-ref-snapshot-id", "ref": "main", "snapshot-id": parent }],
-            "updates": [
-                { "action": "add-snapshot", "snapshot": snapshot },
-                { "action": "set-snapshot-ref", "ref-name": "main", "type": "branch", "snapshot-id": id },
-            ],
-        });
+        let body = snapshot_commit(&table["metadata"], id);
         match http.post(&url).json(&body).send().await.map(|answer| answer.status().as_u16()) {
             Ok(200) => drop(seen.lock().unwrap().acknowledged.insert(id)),
             // These say that nothing happened.

@@ -36,9 +36,9 @@ async fn python() -> PathBuf {
 
 async fn run(command: &mut Command) -> String {
     let output = command.stdin(Stdio::null()).output().await.unwrap();
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{command:?}\n{text}");
-    text
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{command:?}\n{stdout}{}", String::from_utf8_lossy(&output.stderr));
+    stdout
 }
 
 #[tokio::test]

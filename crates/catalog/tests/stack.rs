@@ -104,6 +104,29 @@ pub fn schema() -> Value {
     json!({ "type": "struct", "fields": [{ "id": 1, "name": "id", "type": "long", "required": true }] })
 }
 
+/// A commit of a snapshot on top of the one that `metadata` says is current; refused when that is so no more.
+pub fn snapshot_commit(metadata: &Value, id: i64) -> Value {
+    let parent = metadata["current-snapshot-id"].as_i64().filter(|id| *id >= 0);
+    let mut snapshot = json!({
+        "snapshot-id": id,
+        "sequence-number": metadata["last-sequence-number"].as_i64().unwrap() + 1,
+        "timestamp-ms": metadata["last-updated-ms"].as_i64().unwrap() + 1,
+        "manifest-list": format!("s3://lakehouse/snap-{id}.avro"),
+        "summary": { "operation": "append" },
+        "schema-id": 0,
+    });
+    if let Some(parent) = parent {
+        snapshot["parent-snapshot-id"] = json!(parent);
+    }
+    json!({
+        "requirements": [{ "type": "assert-ref-snapshot-id", "ref": "main", "snapshot-id": parent }],
+        "updates": [
+            { "action": "add-snapshot", "snapshot": snapshot },
+            { "action": "set-snapshot-ref", "ref-name": "main", "type": "branch", "snapshot-id": id },
+        ],
+    })
+}
+
 async fn answer(response: reqwest::Response) -> (u16, Value) {
     let status = response.status().as_u16();
     let text = response.text().await.unwrap();

@@ -12,7 +12,10 @@ use axum::{
     Router,
     body::Body,
     extract::Request,
-    http::StatusCode,
+    http::{
+        StatusCode,
+        header::{CONTENT_LENGTH, CONTENT_TYPE},
+    },
     response::{IntoResponse as _, Response},
     routing::get,
     serve::ListenerExt as _,
@@ -60,6 +63,8 @@ async fn answer(s3: &S3Service, permits: &Semaphore, request: Request) -> Respon
     let began = Instant::now();
     let method = request.method().to_string();
     let response = match s3.call(request.map(s3s::Body::http_body_unsync)).await {
+        // A 304 has no body; one that announces the length of the body it does not have confuses clients.
+        Ok(response) if response.status() == StatusCode::NOT_MODIFIED => without_body(response),
         Ok(response) => response.map(Body::new),
         Err(error) => {
             tracing::error!("a request could not be answered: {error:?}");
@@ -70,5 +75,12 @@ async fn answer(s3: &S3Service, permits: &Semaphore, request: Request) -> Respon
     metrics::histogram!("object_server_request_seconds", "method" => method.clone())
         .record(began.elapsed().as_secs_f64());
     metrics::counter!("object_server_requests_total", "method" => method, "status" => status).increment(1);
+    response
+}
+
+fn without_body(response: s3s::HttpResponse) -> Response {
+    let mut response = response.map(|_| Body::empty());
+    response.headers_mut().remove(CONTENT_LENGTH);
+    response.headers_mut().remove(CONTENT_TYPE);
     response
 }
