@@ -56,26 +56,43 @@ pub enum ObjectError {
     },
 }
 
-/// OpenDAL's error in our words.
+/// OpenDAL's error in our words. Its own "temporary" flag is gone after the retries, so the kind and the HTTP
+/// status decide; in doubt it is to be retried.
 pub(crate) fn translate(error: &opendal::Error, endpoint: &str, bucket: &str, key: &str) -> ObjectError {
     let (endpoint, bucket, key) = (endpoint.to_owned(), bucket.to_owned(), key.to_owned());
     let reason = short(error);
-    // "Persistent" is a temporary error that outlasted the retries.
-    if !error.is_permanent() {
-        return ObjectError::Retry { endpoint, key, reason };
-    }
-    match error.kind() {
-        ErrorKind::NotFound => ObjectError::NotFound { bucket, key },
-        ErrorKind::PermissionDenied => ObjectError::AccessDenied { endpoint, bucket, reason },
-        ErrorKind::ConfigInvalid if error.message().contains("NoSuchBucket") => {
+    match (error.kind(), http_status(error)) {
+        (ErrorKind::NotFound, _) => ObjectError::NotFound { bucket, key },
+        (ErrorKind::PermissionDenied, _) => ObjectError::AccessDenied { endpoint, bucket, reason },
+        (ErrorKind::ConfigInvalid, _) if error.message().contains("NoSuchBucket") => {
             ObjectError::MissingBucket { endpoint, bucket }
         }
-        // A connection refused or cut arrives without the server having said anything.
-        ErrorKind::Unexpected if std::error::Error::source(error).is_some() => {
+        (ErrorKind::RateLimited, _) | (ErrorKind::ConditionNotMatch, Some(409)) => {
+            ObjectError::Retry { endpoint, key, reason }
+        }
+        (ErrorKind::Unexpected, status) if !status.is_some_and(definite) => {
             ObjectError::Retry { endpoint, key, reason }
         }
         _ => ObjectError::Refused { endpoint, key, reason },
     }
+}
+
+/// Whether a conditional put was refused because there is an object; a conflict (409: another writer is at it) is
+/// not an answer yet.
+pub(crate) fn exists_already(error: &opendal::Error) -> bool {
+    error.kind() == ErrorKind::ConditionNotMatch && http_status(error) != Some(409)
+}
+
+/// Answers that come again whenever the request does.
+fn definite(status: u16) -> bool {
+    (400..500).contains(&status) && ![408, 409, 425, 429, 499].contains(&status)
+}
+
+/// Status of the answer, which OpenDAL keeps in the error's context only.
+fn http_status(error: &opendal::Error) -> Option<u16> {
+    let text = error.to_string();
+    let (_, rest) = text.split_once("status: ")?;
+    rest.get(..3)?.parse().ok()
 }
 
 /// Message and cause, without the context OpenDAL adds (it repeats headers).
@@ -115,8 +132,19 @@ mod tests {
     }
 
     #[test]
-    fn what_outlasted_the_retries_is_still_retryable_by_the_caller() {
-        let error = opendal::Error::new(ErrorKind::RateLimited, "slow down").set_persistent();
-        assert!(matches!(translate(&error, "e", "b", "k"), ObjectError::Retry { .. }));
+    fn server_errors_are_retried_and_refusals_are_not() {
+        let answered = |status: u16| {
+            let error = opendal::Error::new(ErrorKind::Unexpected, "x").set_persistent();
+            let error = error.with_context("response", format!("Parts {{ status: {status}, version: HTTP/1.1 }}"));
+            translate(&error, "e", "b", "k")
+        };
+        for status in [500, 503, 408] {
+            assert!(matches!(answered(status), ObjectError::Retry { .. }), "{status}");
+        }
+        assert!(matches!(answered(400), ObjectError::Refused { .. }));
+        let unreachable = opendal::Error::new(ErrorKind::Unexpected, "send http request");
+        assert!(matches!(translate(&unreachable, "e", "b", "k"), ObjectError::Retry { .. }));
+        let slow_down = opendal::Error::new(ErrorKind::RateLimited, "slow down").set_persistent();
+        assert!(matches!(translate(&slow_down, "e", "b", "k"), ObjectError::Retry { .. }));
     }
 }

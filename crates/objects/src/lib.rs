@@ -151,10 +151,7 @@ impl Store {
         let options = WriteOptions { if_not_exists: true, ..write_options(metadata) };
         match self.operator.write_options(key, content.into().0, options).await {
             Ok(_) => Ok(PutOutcome::Created),
-            // A conflict that outlasted the retries (409: another writer is at it) is not an answer yet.
-            Err(error) if error.kind() == opendal::ErrorKind::ConditionNotMatch && error.is_permanent() => {
-                Ok(PutOutcome::Exists)
-            }
+            Err(error) if error::exists_already(&error) => Ok(PutOutcome::Exists),
             Err(error) => Err(self.error(&error, key)),
         }
     }

@@ -53,8 +53,6 @@ pub struct SinkConfig {
     pub task_bytes_max: usize,
     /// Schema registry of the values, when the connector names one.
     pub registry_url: Option<String>,
-    /// Tasks of the connector.
-    pub tasks_max: usize,
 }
 
 impl SinkConfig {
@@ -91,7 +89,6 @@ impl SinkConfig {
             on_null,
             task_bytes_max: buffer_bytes_max / tasks_max,
             registry_url: fields.text("value.converter.schema.registry.url").map(str::to_owned),
-            tasks_max,
         };
         if fields.errors.is_empty() { Ok(this) } else { Err(fields.errors) }
     }
@@ -302,7 +299,7 @@ mod tests {
         assert_eq!(config.topics_dir, "kafka");
         assert_eq!(config.rotation.records_max, 1000);
         assert_eq!((config.rotation.interval_ms, config.rotation.schedule_ms), (None, Some(60_000)));
-        assert_eq!(config.tasks_max, 3);
+        assert_eq!(config.task_bytes_max, BUFFER_BYTES_MAX_DEFAULT / 3);
         let Topics::Names(names) = config.topics else { unreachable!() };
         assert_eq!(names, ["storefront.public.customers", "storefront.public.orders"]);
     }

@@ -91,11 +91,6 @@ impl PartitionPlan {
         &self.open
     }
 
-    /// Position at which the first object that is not known to be published begins.
-    pub fn position(&self) -> i64 {
-        self.sealed.front().map_or(self.open.start, |file| file.start)
-    }
-
     /// Decide about a record.
     pub fn step(&self, record: &Seen) -> Step {
         if record.offset < self.open.next {

@@ -13,6 +13,8 @@ use crate::config::{SinkConfig, Topics};
 use crate::publish::Publisher;
 use crate::session::Session;
 
+/// A killed sink's partitions go to the others after this time: the shortest that brokers accept by default.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
 /// How often missing topics are looked for.
 const TOPIC_POLL: Duration = Duration::from_millis(500);
 /// Topics of one source appear together; a member that joins for each would rebalance the group each time.
@@ -32,7 +34,11 @@ pub async fn run(context: TaskContext) -> Result<(), TaskError> {
         Publisher { store, topics_dir: config.topics_dir.clone(), registry: RegistryClient::new(registry_url) };
     let cluster = Cluster::new(&context.worker.bootstrap, &format!("{}-{}", context.connector, context.task));
     let group = model::names::connector_group(&context.connector);
-    let settings = ConsumerSettings { fetch_bytes_max: config.fetch_bytes_max(), ..ConsumerSettings::default() };
+    let settings = ConsumerSettings {
+        fetch_bytes_max: config.fetch_bytes_max(),
+        session_timeout: SESSION_TIMEOUT,
+        ..ConsumerSettings::default()
+    };
     let config = Arc::new(config);
     while !context.stop.is_cancelled() {
         let Some(found) = find_topics(&cluster, &config.topics, &context.stop).await? else { break };
