@@ -66,13 +66,10 @@ impl Pipeline {
         let migrations = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../migrations");
         migrate::run(&mut client, &migrations, &placeholders).await.unwrap();
         let slot = testkit::fresh_name("slot");
-        client
-            .batch_execute(&format!(
-                "INSERT INTO customers (full_name, email) VALUES ('Ada', 'ada@example.com');
-                 SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')"
-            ))
-            .await
-            .unwrap();
+        let customer = "INSERT INTO customers (full_name, email) VALUES ('Ada', 'ada@example.com')";
+        client.batch_execute(customer).await.unwrap();
+        // In a transaction of its own, as Postgres demands.
+        client.execute("SELECT pg_create_logical_replication_slot($1, 'pgoutput')", &[&slot]).await.unwrap();
 
         let prefix = testkit::fresh_name("ledger");
         let topic = format!("{prefix}.public.orders");

@@ -14,6 +14,7 @@ const SEED_DEFAULT: u64 = 42;
 
 /// Of `POST /seed/full`.
 #[derive(Debug, PartialEq, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct FullParameters {
     /// Customers to write.
     #[param(required = false, default = 10_000, minimum = 1, maximum = 10_000_000)]
@@ -28,6 +29,7 @@ pub(super) struct FullParameters {
 
 /// Of `POST /seed/start`.
 #[derive(Debug, PartialEq, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct StartParameters {
     /// Transactions a second.
     #[param(required = false, default = 1.0, exclusive_minimum = 0, maximum = 10_000)]

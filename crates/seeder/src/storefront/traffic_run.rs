@@ -18,8 +18,9 @@ use crate::simulation::pace::Pace;
 use crate::simulation::population::Population;
 use crate::simulation::traffic::{Action, Director, REMEMBERED_MAX, Shop};
 
-/// A connection carries so many transactions a second with ease; a higher rate gets more connections.
-const RATE_PER_CONNECTION: f64 = 150.0;
+/// A connection carries so many transactions a second even where each waits for a busy disk; a higher rate gets more
+/// connections, whose commits Postgres then flushes together.
+const RATE_PER_CONNECTION: f64 = 40.0;
 const CONNECTIONS_MAX: usize = 16;
 
 /// Actions that may wait for a connection.
