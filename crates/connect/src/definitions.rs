@@ -32,7 +32,12 @@ impl Definition {
     }
 }
 
-const fn common(name: &'static str, kind: &'static str, default: Option<&'static str>, documentation: &'static str) -> Definition {
+const fn common(
+    name: &'static str,
+    kind: &'static str,
+    default: Option<&'static str>,
+    documentation: &'static str,
+) -> Definition {
     Definition { name, kind, default, required: default.is_none(), importance: "HIGH", documentation, group: "Common" }
 }
 

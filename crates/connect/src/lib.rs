@@ -42,8 +42,9 @@ use crate::store::Writer;
 use crate::supervisor::Supervisor;
 use crate::worker::Worker;
 
-/// How often `/health` learns whether Kafka is there.
+/// How often `/health` learns whether Kafka is there, and whether the topics are read at last.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
+const HEALTH_INTERVAL_AT_START: Duration = Duration::from_millis(50);
 
 /// Run a worker until `context.stop`: all a worker binary's main does after reading its settings.
 ///
@@ -117,9 +118,10 @@ async fn watch_health(worker: &Worker, health: &service::Health, stop: &Cancella
             (true, true) => Ok(()),
         };
         health.set("kafka", kafka);
+        let interval = if worker.writer().ready() { HEALTH_INTERVAL } else { HEALTH_INTERVAL_AT_START };
         tokio::select! {
             () = stop.cancelled() => {}
-            () = tokio::time::sleep(HEALTH_INTERVAL) => {}
+            () = tokio::time::sleep(interval) => {}
         }
     }
     Ok(())

@@ -106,6 +106,9 @@ mod tests {
     #[test]
     fn a_trace_that_quotes_a_secret_is_redacted() {
         let secret = config(&[("database.password", "hunter22"), ("slot.name", "storefront")]);
-        assert_eq!(redact("login with hunter22 for storefront failed", &secret), "login with ******** for storefront failed");
+        assert_eq!(
+            redact("login with hunter22 for storefront failed", &secret),
+            "login with ******** for storefront failed"
+        );
     }
 }

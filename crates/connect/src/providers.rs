@@ -9,7 +9,9 @@ use crate::plugin::Config;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProviderError {
     /// No such variable.
-    #[error("{field}: the environment variable {name} is not set for this worker; set it (or add it to .env) and restart the connector")]
+    #[error(
+        "{field}: the environment variable {name} is not set for this worker; set it (or add it to .env) and restart the connector"
+    )]
     NoVariable {
         /// Setting with the reference.
         field: String,
@@ -124,12 +126,17 @@ mod tests {
         }
 
         fn file(&self, path: &str) -> Result<String, String> {
-            if path == "/run/secrets.properties" { Ok("# comment\nuser=bob\nkey = s3:cr=t\n".into()) } else { Err("not found".into()) }
+            if path == "/run/secrets.properties" {
+                Ok("# comment\nuser=bob\nkey = s3:cr=t\n".into())
+            } else {
+                Err("not found".into())
+            }
         }
     }
 
     fn resolved(value: &str) -> Result<String, ProviderError> {
-        resolve(&Config::from([("f".to_owned(), value.to_owned())]), &Fake).map(|mut config| config.remove("f").unwrap())
+        resolve(&Config::from([("f".to_owned(), value.to_owned())]), &Fake)
+            .map(|mut config| config.remove("f").unwrap())
     }
 
     #[test]

@@ -191,7 +191,8 @@ pub enum StatusRecord {
 
 /// Reads a record of the status topic.
 pub fn parse_status(key: &str, value: Option<&[u8]>) -> StatusRecord {
-    if let Some((topic, connector)) = key.strip_prefix("status-topic-").and_then(|rest| rest.split_once(":connector-")) {
+    if let Some((topic, connector)) = key.strip_prefix("status-topic-").and_then(|rest| rest.split_once(":connector-"))
+    {
         return StatusRecord::Topic(connector.into(), topic.into(), value.is_some());
     }
     let status = match value.map(serde_json::from_slice::<Value>) {
@@ -247,7 +248,8 @@ pub fn task_status_record(name: &str, task: u32, status: Option<&Status>) -> Rec
 /// `status-topic-<topic>:connector-<name>`; `found` is the task and the time in ms since 1970, `None` forgets.
 pub fn topic_record(connector: &str, topic: &str, found: Option<(u32, i64)>) -> Record {
     let value = found.map(|(task, at_ms)| {
-        json!({ "topic": { "name": topic, "connector": connector, "task": task, "discoverTimestamp": at_ms } }).to_string()
+        json!({ "topic": { "name": topic, "connector": connector, "task": task, "discoverTimestamp": at_ms } })
+            .to_string()
     });
     (format!("status-topic-{topic}:connector-{connector}"), value)
 }

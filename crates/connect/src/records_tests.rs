@@ -22,7 +22,12 @@ fn golden(topic: &str) -> Vec<(String, Option<Vec<u8>>)> {
 fn same_json(ours: &Record, theirs: &(String, Option<Vec<u8>>)) {
     assert_eq!(ours.0, theirs.0);
     let parse = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap();
-    assert_eq!(ours.1.as_ref().map(|text| parse(text.as_bytes())), theirs.1.as_ref().map(|bytes| parse(bytes)), "{}", ours.0);
+    assert_eq!(
+        ours.1.as_ref().map(|text| parse(text.as_bytes())),
+        theirs.1.as_ref().map(|bytes| parse(bytes)),
+        "{}",
+        ours.0
+    );
 }
 
 #[test]
@@ -79,7 +84,10 @@ fn every_offset_record_of_a_jvm_worker_is_read_and_written_back_byte_for_byte() 
 
 #[test]
 fn a_connector_whose_name_holds_hyphens_and_digits_keeps_its_name() {
-    assert_eq!(parse_config("task-a-1-2", Some(b"{\"properties\":{}}")), ConfigRecord::Task("a-1".into(), 2, Some(Config::new())));
+    assert_eq!(
+        parse_config("task-a-1-2", Some(b"{\"properties\":{}}")),
+        ConfigRecord::Task("a-1".into(), 2, Some(Config::new()))
+    );
     assert!(matches!(parse_status("status-task-a-1-2", None), StatusRecord::Task(name, 2, None) if name == "a-1"));
 }
 

@@ -87,10 +87,7 @@ pub fn router(worker: Shared) -> Router {
         .route("/connectors/{name}/stop", put(lifecycle::stop))
         .route("/connectors/{name}/topics", get(connectors::topics))
         .route("/connectors/{name}/topics/reset", put(connectors::reset_topics))
-        .route(
-            "/connectors/{name}/offsets",
-            get(offsets::show).patch(offsets::alter).delete(offsets::reset),
-        )
+        .route("/connectors/{name}/offsets", get(offsets::show).patch(offsets::alter).delete(offsets::reset))
         .layer(from_fn_with_state(Arc::clone(&worker), only_when_ready));
     Router::new()
         .merge(connectors)

@@ -213,12 +213,15 @@ mod tests {
     #[test]
     fn a_deleted_connector_leaves_nothing_behind() {
         let mut state = State::default();
-        apply(&mut state, [
-            records::connector_record("a", &config("1")),
-            records::target_record("a", TargetState::Paused),
-            records::task_record("a", 0, &config("t")),
-            records::commit_record("a", 1),
-        ]);
+        apply(
+            &mut state,
+            [
+                records::connector_record("a", &config("1")),
+                records::target_record("a", TargetState::Paused),
+                records::task_record("a", 0, &config("t")),
+                records::commit_record("a", 1),
+            ],
+        );
         assert_eq!(state.target("a"), TargetState::Paused);
         apply(&mut state, records::deletion_records("a"));
         assert!(state.connectors().is_empty() && state.tasks("a").is_empty());
@@ -228,10 +231,10 @@ mod tests {
     #[test]
     fn an_initial_state_may_come_before_the_connector() {
         let mut state = State::default();
-        apply(&mut state, [
-            records::target_record("a", TargetState::Stopped),
-            records::connector_record("a", &config("1")),
-        ]);
+        apply(
+            &mut state,
+            [records::target_record("a", TargetState::Stopped), records::connector_record("a", &config("1"))],
+        );
         assert_eq!(state.target("a"), TargetState::Stopped);
     }
 

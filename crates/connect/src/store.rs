@@ -49,7 +49,9 @@ pub enum StoreError {
         reason: String,
     },
     /// Offsets of a sink can change only while none of its tasks is in the group.
-    #[error("The offsets of group {group} cannot change while it has {members} member(s); its tasks are still stopping, try again in a moment")]
+    #[error(
+        "The offsets of group {group} cannot change while it has {members} member(s); its tasks are still stopping, try again in a moment"
+    )]
     GroupActive {
         /// Consumer group.
         group: String,
@@ -126,7 +128,9 @@ impl Writer {
 
     /// Whether all topics have been read to the end that stood at the start.
     pub fn ready(&self) -> bool {
-        [Topic::Configs, Topic::Statuses, Topic::Offsets].into_iter().all(|topic| self.progress(topic).borrow().complete)
+        [Topic::Configs, Topic::Statuses, Topic::Offsets]
+            .into_iter()
+            .all(|topic| self.progress(topic).borrow().complete)
     }
 
     /// Kafka, for those who show whether it is reachable.
@@ -201,7 +205,11 @@ impl Writer {
     ///
     /// # Errors
     /// Never; the signature is that of a service task.
-    pub async fn write_statuses(&self, mut queue: mpsc::Receiver<Record>, stop: CancellationToken) -> anyhow::Result<()> {
+    pub async fn write_statuses(
+        &self,
+        mut queue: mpsc::Receiver<Record>,
+        stop: CancellationToken,
+    ) -> anyhow::Result<()> {
         let mut backoff = Backoff::default();
         loop {
             let record = tokio::select! {

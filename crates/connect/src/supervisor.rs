@@ -132,13 +132,16 @@ impl Supervisor {
         let wanted = if target == TargetState::Started { tasks.len() } else { 0 };
         let surplus = self.running.iter().filter(|((owner, task), running)| {
             owner == name
-                && (*task as usize >= wanted
-                    || running.config != tasks[*task as usize]
-                    || running.version != version)
+                && (*task as usize >= wanted || running.config != tasks[*task as usize] || running.version != version)
         });
         let surplus: Vec<TaskKey> = surplus.map(|(key, _)| key.clone()).collect();
         self.stop_tasks(surplus).await;
-        self.publish(name, plugin, Published { version, target, failed: failure.is_some(), tasks: tasks.len() }, failure);
+        self.publish(
+            name,
+            plugin,
+            Published { version, target, failed: failure.is_some(), tasks: tasks.len() },
+            failure,
+        );
         for (task, config) in (0_u32..).zip(tasks).take(wanted) {
             self.start(name, task, plugin, config, version);
         }
@@ -191,7 +194,9 @@ impl Supervisor {
             self.worker.publish_task(name, task, None);
         }
         if now.target == TargetState::Paused {
-            (0_u32..).take(now.tasks).for_each(|task| self.worker.publish_task(name, task, Some(status("PAUSED", None))));
+            (0_u32..)
+                .take(now.tasks)
+                .for_each(|task| self.worker.publish_task(name, task, Some(status("PAUSED", None))));
         }
         self.published.insert(name.to_owned(), now);
     }

@@ -54,13 +54,19 @@ impl Run {
             match error {
                 TaskError::Retry(reason) => {
                     tracing::warn!(connector = self.connector, task = self.task, "restarting by itself: {reason}");
-                    metrics::counter!("connect_task_restarts_total", "connector" => self.connector.clone()).increment(1);
+                    metrics::counter!("connect_task_restarts_total", "connector" => self.connector.clone())
+                        .increment(1);
                     self.publish("RESTARTING", Some(reason));
                     backoff.wait(&self.stop).await;
                 }
                 TaskError::Fail(reason) => {
-                    tracing::error!(connector = self.connector, task = self.task, "FAILED, stays so until restarted: {reason}");
-                    metrics::counter!("connect_task_failures_total", "connector" => self.connector.clone()).increment(1);
+                    tracing::error!(
+                        connector = self.connector,
+                        task = self.task,
+                        "FAILED, stays so until restarted: {reason}"
+                    );
+                    metrics::counter!("connect_task_failures_total", "connector" => self.connector.clone())
+                        .increment(1);
                     self.publish("FAILED", Some(reason));
                     self.stop.cancelled().await;
                 }
@@ -140,7 +146,11 @@ impl ReportSink for Reports {
         topics.insert(topic.to_owned());
         if !self.worker.state().topics(&self.connector).any(|known| known == topic) {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-            self.worker.publish_topic(&self.connector, topic, Some((self.task, i64::try_from(now).unwrap_or(i64::MAX))));
+            self.worker.publish_topic(
+                &self.connector,
+                topic,
+                Some((self.task, i64::try_from(now).unwrap_or(i64::MAX))),
+            );
         }
     }
 

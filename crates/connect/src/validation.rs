@@ -83,9 +83,7 @@ fn topics_error(config: &Config) -> Option<FieldError> {
             given("topics"),
             "\"topics\" and \"topics.regex\" are mutually exclusive: give one of them",
         )),
-        (None, None) => {
-            Some(FieldError::new("topics", None, "Must configure one of topics or topics.regex"))
-        }
+        (None, None) => Some(FieldError::new("topics", None, "Must configure one of topics or topics.regex")),
         (_, Some(pattern)) => regex::Regex::new(pattern)
             .err()
             .map(|_| FieldError::invalid("topics.regex", pattern, "Invalid regular expression")),

@@ -57,7 +57,11 @@ impl Plugin for Scripted {
     }
 
     fn validate(&self, config: &Config) -> Vec<FieldError> {
-        let required = if self.kind == ConnectorKind::Source { ["topic.prefix", "database.hostname"] } else { ["s3.bucket.name"; 2] };
+        let required = if self.kind == ConnectorKind::Source {
+            ["topic.prefix", "database.hostname"]
+        } else {
+            ["s3.bucket.name"; 2]
+        };
         let missing = required.iter().filter(|field| !config.contains_key(**field));
         missing
             .map(|field| FieldError::new(field, None, format!("The '{field}' value is invalid: A value is required")))
@@ -141,7 +145,14 @@ impl Worker {
         let answer = request.send().await.unwrap();
         let status = answer.status().as_u16();
         let text = answer.text().await.unwrap();
-        (status, if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}")) })
+        (
+            status,
+            if text.is_empty() {
+                Value::Null
+            } else {
+                serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}"))
+            },
+        )
     }
 
     pub async fn get(&self, path: &str) -> (u16, Value) {
@@ -163,7 +174,8 @@ impl Worker {
 
     pub async fn wait_task(&self, connector: &str, task: u32, state: &str) {
         let what = format!("task {connector}-{task} is {state}");
-        testkit::wait_until(&what, Duration::from_secs(20), async || self.task_state(connector, task).await == state).await;
+        testkit::wait_until(&what, Duration::from_secs(20), async || self.task_state(connector, task).await == state)
+            .await;
     }
 
     pub async fn stop(self) {

@@ -48,7 +48,8 @@ fn masked(mut value: Value) -> Value {
 
 async fn replay(worker: &Worker, file: &str) {
     let exchange = recorded(file);
-    let answer = worker.call(&exchange.method, &exchange.path, exchange.request.as_deref(), &exchange.content_type).await;
+    let answer =
+        worker.call(&exchange.method, &exchange.path, exchange.request.as_deref(), &exchange.content_type).await;
     assert_eq!(answer.0, exchange.status, "{file}: {}", answer.1);
     assert_eq!(answer.1, masked(exchange.body), "{file}");
 }
@@ -69,7 +70,12 @@ async fn replay_eventually(worker: &Worker, file: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_are_those_of_a_jvm_worker() {
     let worker = Worker::start(&state_topics(), "127.0.0.1:8083", vec![Scripted::source(vec![])]).await;
-    for file in ["02-get-connectors-empty", "05-get-status-immediately", "04-post-connectors-201", "04b-post-connectors-201-txmeta"] {
+    for file in [
+        "02-get-connectors-empty",
+        "05-get-status-immediately",
+        "04-post-connectors-201",
+        "04b-post-connectors-201-txmeta",
+    ] {
         replay(&worker, file).await;
     }
     replay_eventually(&worker, "13-get-status-RUNNING").await;
@@ -156,7 +162,8 @@ async fn replay_missing(worker: &Worker) {
 
 async fn sorted_message(worker: &Worker, file: &str) {
     let exchange = recorded(file);
-    let answer = worker.call(&exchange.method, &exchange.path, exchange.request.as_deref(), &exchange.content_type).await;
+    let answer =
+        worker.call(&exchange.method, &exchange.path, exchange.request.as_deref(), &exchange.content_type).await;
     let sorted = |value: &Value| {
         let mut letters: Vec<char> = value["message"].as_str().unwrap().chars().collect();
         letters.sort_unstable();

@@ -21,7 +21,8 @@ fn sink(name: &str) -> serde_json::Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_passing_failure_restarts_by_itself_and_a_definite_one_waits_for_a_person() {
-    let ends = vec![End::Retries("postgres is away"), End::Panics, End::Fails("slot is lost: recreate it".into()), End::Runs];
+    let ends =
+        vec![End::Retries("postgres is away"), End::Panics, End::Fails("slot is lost: recreate it".into()), End::Runs];
     let plugin = Scripted::source(ends);
     let worker = Worker::start(&state_topics(), "w:1", vec![plugin.clone()]).await;
     assert_eq!(worker.post("/connectors", &source("a")).await.0, 201);
@@ -31,7 +32,8 @@ async fn a_passing_failure_restarts_by_itself_and_a_definite_one_waits_for_a_per
     assert_eq!(plugin.start_count(), 2, "restarted once by itself, then stayed FAILED");
 
     assert_eq!(worker.call("POST", "/connectors/a/tasks/0/restart", None, "").await.0, 204);
-    let failed = async || worker.get("/connectors/a/status").await.1["tasks"][0]["trace"] == "slot is lost: recreate it";
+    let failed =
+        async || worker.get("/connectors/a/status").await.1["tasks"][0]["trace"] == "slot is lost: recreate it";
     testkit::wait_until("the trace names the cure", Duration::from_secs(20), failed).await;
 
     let restart = "/connectors/a/restart?includeTasks=true&onlyFailed=true";
@@ -67,7 +69,13 @@ async fn a_password_is_in_no_answer_and_survives_being_put_back_masked() {
     config["config"]["database.password"] = "hunter22".into();
     let mut answers = vec![worker.post("/connectors", &config).await.1];
     worker.wait_task("a", 0, "FAILED").await;
-    for path in ["/connectors?expand=info&expand=status", "/connectors/a", "/connectors/a/config", "/connectors/a/tasks", "/connectors/a/status"] {
+    for path in [
+        "/connectors?expand=info&expand=status",
+        "/connectors/a",
+        "/connectors/a/config",
+        "/connectors/a/tasks",
+        "/connectors/a/status",
+    ] {
         answers.push(worker.get(path).await.1);
     }
     let mut shown = worker.get("/connectors/a/config").await.1;
@@ -126,7 +134,8 @@ async fn either_worker_takes_a_connector_and_the_one_with_the_class_runs_it() {
     for worker in [&relay, &sink_worker] {
         let ready = async || {
             let (_, all) = worker.get("/connectors?expand=status").await;
-            all["s3"]["status"]["tasks"][1]["worker_id"] == "sink:8084" && all["pg"]["status"]["tasks"][0]["worker_id"] == "relay:8083"
+            all["s3"]["status"]["tasks"][1]["worker_id"] == "sink:8084"
+                && all["pg"]["status"]["tasks"][0]["worker_id"] == "relay:8083"
         };
         testkit::wait_until("both workers show both connectors", Duration::from_secs(10), ready).await;
     }
@@ -153,7 +162,8 @@ async fn a_sink_the_plugin_refuses_is_shown_as_failed_when_the_other_worker_took
     assert_eq!(relay.post("/connectors", &config).await.0, 201);
     let failed = async || {
         let (_, status) = relay.get("/connectors/s3/status").await;
-        status["connector"]["state"] == "FAILED" && status["connector"]["trace"].as_str().unwrap().contains("s3.bucket.name")
+        status["connector"]["state"] == "FAILED"
+            && status["connector"]["trace"].as_str().unwrap().contains("s3.bucket.name")
     };
     testkit::wait_until("the refusal is shown", Duration::from_secs(10), failed).await;
     relay.stop().await;

@@ -120,7 +120,8 @@ mod tests {
 
     #[test]
     fn a_missing_bucket_and_a_wrong_secret_are_definite_and_named() {
-        let missing = opendal::Error::new(ErrorKind::ConfigInvalid, "S3Error { code: \"NoSuchBucket\", message: \"x\" }");
+        let missing =
+            opendal::Error::new(ErrorKind::ConfigInvalid, "S3Error { code: \"NoSuchBucket\", message: \"x\" }");
         let error = translate(&missing, "http://s3:9000", "raw", "kafka/a");
         assert_eq!(error, ObjectError::MissingBucket { endpoint: "http://s3:9000".into(), bucket: "raw".into() });
         let denied = opendal::Error::new(

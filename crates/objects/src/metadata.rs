@@ -130,7 +130,14 @@ mod tests {
     use super::*;
 
     fn example() -> RawMetadata {
-        RawMetadata { start_offset: 10, next_offset: 21, record_count: 8, tombstone_count: 1, schema_id: 7, crc32c: Some(0xAB) }
+        RawMetadata {
+            start_offset: 10,
+            next_offset: 21,
+            record_count: 8,
+            tombstone_count: 1,
+            schema_id: 7,
+            crc32c: Some(0xAB),
+        }
     }
 
     #[test]
@@ -148,7 +155,10 @@ mod tests {
 
     #[test]
     fn a_foreign_or_damaged_object_is_told_apart() {
-        assert_eq!(RawMetadata::from_metadata(&Metadata::new()).unwrap_err().to_string(), "metadata haus-start-offset is missing");
+        assert_eq!(
+            RawMetadata::from_metadata(&Metadata::new()).unwrap_err().to_string(),
+            "metadata haus-start-offset is missing"
+        );
         let mut damaged = example().to_metadata();
         damaged.insert(NEXT.into(), "10".into());
         assert!(RawMetadata::from_metadata(&damaged).is_err());

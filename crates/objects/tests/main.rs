@@ -19,7 +19,8 @@ impl Server {
     async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let port = free_port();
-        let environment = [("S3_PORT", port.to_string()), ("OBJECT_SERVER_DIR", dir.path().to_str().unwrap().to_owned())];
+        let environment =
+            [("S3_PORT", port.to_string()), ("OBJECT_SERVER_DIR", dir.path().to_str().unwrap().to_owned())];
         let environment = environment.each_ref().map(|(name, value)| (*name, value.as_str()));
         let mut binary = Binary::spawn("object-server", &environment);
         binary.wait_port(port).await;

@@ -116,11 +116,14 @@ fn store_settings(fields: &mut Fields<'_>) -> StoreSettings {
     // Confluent's provider classes read the process's environment; keys in the configuration go before it.
     let from_environment = |name: &str| std::env::var(name).unwrap_or_default();
     let key = fields.text("aws.access.key.id").map_or_else(|| from_environment("AWS_ACCESS_KEY_ID"), str::to_owned);
-    let secret = fields
-        .text("aws.secret.access.key")
-        .map_or_else(|| from_environment("AWS_SECRET_ACCESS_KEY"), str::to_owned);
+    let secret =
+        fields.text("aws.secret.access.key").map_or_else(|| from_environment("AWS_SECRET_ACCESS_KEY"), str::to_owned);
     if let Some(class) = fields.text("s3.credentials.provider.class") {
-        let known = ["EnvironmentVariableCredentialsProvider", "DefaultAWSCredentialsProviderChain", "DefaultCredentialsProvider"];
+        let known = [
+            "EnvironmentVariableCredentialsProvider",
+            "DefaultAWSCredentialsProviderChain",
+            "DefaultCredentialsProvider",
+        ];
         if !known.iter().any(|name| class.ends_with(name)) {
             let class = class.to_owned();
             fields.refuse("s3.credentials.provider.class", &class, "this sink takes credentials from the environment");
@@ -175,7 +178,11 @@ fn zone_ms(zone: &str) -> Option<Millis> {
 /// Settings whose other values would make other objects.
 fn refuse_unsupported(fields: &mut Fields<'_>) {
     let only: [(&str, &[&str], &str); 8] = [
-        ("format.class", &["io.confluent.connect.s3.format.avro.AvroFormat"], "this sink writes Avro object containers"),
+        (
+            "format.class",
+            &["io.confluent.connect.s3.format.avro.AvroFormat"],
+            "this sink writes Avro object containers",
+        ),
         ("value.converter", &AVRO_CONVERTERS, "this sink copies Avro values as AvroConverter wrote them"),
         (
             "partitioner.class",
@@ -334,7 +341,10 @@ mod tests {
 
     #[test]
     fn references_and_unknown_settings_are_accepted() {
-        assert!(refused(&[("store.url", Some("${env:S3_ENDPOINT}")), ("flush.size", Some("${env:N}")), ("x.y", Some("z"))]).is_empty());
+        assert!(
+            refused(&[("store.url", Some("${env:S3_ENDPOINT}")), ("flush.size", Some("${env:N}")), ("x.y", Some("z"))])
+                .is_empty()
+        );
     }
 
     #[test]

@@ -169,7 +169,9 @@ mod tests {
         let row = |value: Value| {
             let Value::Record(fields) = value else { unreachable!() };
             let mut fields = fields.into_iter().map(|(_, value)| value);
-            let (Some(Value::Long(id)), Some(Value::Union(_, text))) = (fields.next(), fields.next()) else { unreachable!() };
+            let (Some(Value::Long(id)), Some(Value::Union(_, text))) = (fields.next(), fields.next()) else {
+                unreachable!()
+            };
             (id, if let Value::String(text) = *text { Some(text) } else { None })
         };
         reader.map(|value| row(value.unwrap())).collect()

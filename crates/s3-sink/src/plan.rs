@@ -66,7 +66,16 @@ pub struct FilePlan {
 
 impl FilePlan {
     fn empty(start: i64) -> Self {
-        Self { start, next: start, records: 0, tombstones: 0, schema_id: None, bytes: 0, deadline: None, runs: Vec::new() }
+        Self {
+            start,
+            next: start,
+            records: 0,
+            tombstones: 0,
+            schema_id: None,
+            bytes: 0,
+            deadline: None,
+            runs: Vec::new(),
+        }
     }
 }
 

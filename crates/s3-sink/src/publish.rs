@@ -91,15 +91,13 @@ impl Publisher {
         let key = self.key(&at, plan.start);
         match self.put(&key, pieces, &metadata, &stop).await? {
             PutOutcome::Created => Ok(Published { next: plan.next, existed: false, bytes }),
-            PutOutcome::Exists => {
-                match self.recorded(&key, &stop).await? {
-                    Recorded::Next(next) => Ok(Published { next, existed: true, bytes: 0 }),
-                    Recorded::Foreign(reason) => Err(foreign(&key, &reason)),
-                    Recorded::Nothing => Err(PublishError::Definite(format!(
-                        "object {key} was there and is gone: is something deleting objects?"
-                    ))),
-                }
-            }
+            PutOutcome::Exists => match self.recorded(&key, &stop).await? {
+                Recorded::Next(next) => Ok(Published { next, existed: true, bytes: 0 }),
+                Recorded::Foreign(reason) => Err(foreign(&key, &reason)),
+                Recorded::Nothing => Err(PublishError::Definite(format!(
+                    "object {key} was there and is gone: is something deleting objects?"
+                ))),
+            },
         }
     }
 

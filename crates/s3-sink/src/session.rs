@@ -354,7 +354,9 @@ impl Session {
             }
         };
         if tokio::time::timeout(FINISH_WAIT, finishing).await.is_err() {
-            tracing::warn!("uploads did not end within {FINISH_WAIT:?}; whoever reads these partitions next takes over");
+            tracing::warn!(
+                "uploads did not end within {FINISH_WAIT:?}; whoever reads these partitions next takes over"
+            );
         }
         leaving.iter().for_each(|at| self.partitions.remove(at));
     }

@@ -45,8 +45,13 @@ pub async fn run(context: TaskContext) -> Result<(), TaskError> {
         let names: Vec<&str> = found.present.iter().map(String::as_str).collect();
         let consumer = Consumer::subscribe(&cluster, &group, &names, &settings)
             .map_err(|error| TaskError::Fail(error.to_string()))?;
-        let session =
-            Session::new(Arc::clone(&config), publisher.clone(), consumer, context.report.clone(), context.stop.clone());
+        let session = Session::new(
+            Arc::clone(&config),
+            publisher.clone(),
+            consumer,
+            context.report.clone(),
+            context.stop.clone(),
+        );
         session.run(appeared(&cluster, &found.missing)).await?;
     }
     Ok(())
@@ -60,11 +65,7 @@ struct Found {
 
 /// Wait until there is something to subscribe to. librdkafka itself would notice a new topic only after its
 /// metadata's refresh interval, half a minute. `None` when stopped.
-async fn find_topics(
-    cluster: &Cluster,
-    topics: &Topics,
-    stop: &CancellationToken,
-) -> Result<Option<Found>, TaskError> {
+async fn find_topics(cluster: &Cluster, topics: &Topics, stop: &CancellationToken) -> Result<Option<Found>, TaskError> {
     let names = match topics {
         // The whole name has to match, as in Java.
         Topics::Pattern(pattern) => {

@@ -9,7 +9,7 @@ use model::names::RawObject;
 use model::secret::Secret;
 use objects::{RawMetadata, Store};
 use serde_json::{Value, json};
-use testkit::{Binary, fresh_name, free_port, wait_until};
+use testkit::{Binary, free_port, fresh_name, wait_until};
 use tokio_util::sync::CancellationToken;
 use topics::{Admin, Cluster, Partition, RecordOut, TopicPlan, TransactionSettings, TransactionalProducer};
 
@@ -33,8 +33,9 @@ pub struct World {
     producer: TransactionalProducer,
     sent: BTreeMap<i32, Vec<i64>>,
     next_id: i64,
-    _objects: Binary,
-    _dir: tempfile::TempDir,
+    objects: Option<Binary>,
+    objects_port: u16,
+    dir: tempfile::TempDir,
 }
 
 /// A sink process.
@@ -47,11 +48,7 @@ impl World {
     pub async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let port = free_port();
-        let mut object_server = Binary::spawn(
-            "object-server",
-            &[("S3_PORT", &port.to_string()), ("OBJECT_SERVER_DIR", dir.path().to_str().unwrap())],
-        );
-        object_server.wait_port(port).await;
+        let object_server = start_object_server(port, &dir).await;
         let s3_url = format!("http://127.0.0.1:{port}");
         let store = Store::new(&s3_url, "us-east-1", "minio", &Secret::new("minio123"), "raw").unwrap();
         let topic = fresh_name("sink");
@@ -72,8 +69,9 @@ impl World {
             producer,
             sent: BTreeMap::new(),
             next_id: 0,
-            _objects: object_server,
-            _dir: dir,
+            objects: Some(object_server),
+            objects_port: port,
+            dir,
         }
     }
 
@@ -94,6 +92,16 @@ impl World {
             }
             if commit { self.producer.commit() } else { self.producer.abort() }.unwrap();
         });
+    }
+
+    /// Kill the object server.
+    pub async fn stop_objects(&mut self) {
+        self.objects.take().unwrap().kill().await;
+    }
+
+    /// Start it again where it was.
+    pub async fn start_objects(&mut self) {
+        self.objects = Some(start_object_server(self.objects_port, &self.dir).await);
     }
 
     /// One record without a value in partition 0.
@@ -125,7 +133,8 @@ impl World {
         all.extend(environment);
         let mut binary = Binary::spawn("s3-sink", &all);
         let url = format!("http://127.0.0.1:{port}");
-        let ready = async || self.http.get(format!("{url}/connectors")).send().await.is_ok_and(|answer| answer.status() == 200);
+        let ready =
+            async || self.http.get(format!("{url}/connectors")).send().await.is_ok_and(|answer| answer.status() == 200);
         binary.wait_ready(Duration::from_secs(40), ready).await;
         Sink { binary, url }
     }
@@ -251,6 +260,14 @@ impl World {
     }
 }
 
+async fn start_object_server(port: u16, dir: &tempfile::TempDir) -> Binary {
+    let port_text = port.to_string();
+    let environment = [("S3_PORT", port_text.as_str()), ("OBJECT_SERVER_DIR", dir.path().to_str().unwrap())];
+    let mut binary = Binary::spawn("object-server", &environment);
+    binary.wait_port(port).await;
+    binary
+}
+
 fn framed(id: i64, schema: usize) -> Vec<u8> {
     let parsed = apache_avro::Schema::parse_str(SCHEMAS[schema]).unwrap();
     let mut fields = vec![("id".to_owned(), Avro::Long(id))];
@@ -304,7 +321,8 @@ fn read(bytes: &[u8], start_offset: i64) -> Vec<(i64, i64)> {
 async fn registry() -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let schema = async |axum::extract::Path(id): axum::extract::Path<usize>| axum::Json(json!({ "schema": SCHEMAS[id - 1] }));
+    let schema =
+        async |axum::extract::Path(id): axum::extract::Path<usize>| axum::Json(json!({ "schema": SCHEMAS[id - 1] }));
     let routes = axum::Router::new().route("/schemas/ids/{id}", axum::routing::get(schema));
     tokio::spawn(async move { axum::serve(listener, routes).await });
     url

@@ -15,7 +15,10 @@ async fn records_reach_objects_by_size_and_the_rest_by_the_clock() {
         world.send(15, 0, true);
     }
     world.check().await;
-    assert!(world.objects().await.iter().any(|(_, metadata, _)| metadata.record_count == 10), "flush.size ended a file");
+    assert!(
+        world.objects().await.iter().any(|(_, metadata, _)| metadata.record_count == 10),
+        "flush.size ended a file"
+    );
     world.check_committed().await;
     drop(sink);
 }
@@ -44,7 +47,13 @@ async fn a_new_schema_begins_a_new_object() {
         world.send(9, schema, true);
     }
     world.check().await;
-    let schemas: Vec<u32> = world.objects().await.iter().filter(|(raw, ..)| raw.partition == 0).map(|(_, metadata, _)| metadata.schema_id).collect();
+    let schemas: Vec<u32> = world
+        .objects()
+        .await
+        .iter()
+        .filter(|(raw, ..)| raw.partition == 0)
+        .map(|(_, metadata, _)| metadata.schema_id)
+        .collect();
     assert_eq!(schemas, [1, 2, 1]);
 }
 
@@ -58,7 +67,9 @@ async fn tombstones_fail_the_task_by_default_and_are_counted_when_ignored() {
     world.send(3, 0, true);
     let failed = async || {
         let status = world.status(&sink).await;
-        let trace = |task: &serde_json::Value| task["trace"].as_str().is_some_and(|trace| trace.contains("behavior.on.null.values"));
+        let trace = |task: &serde_json::Value| {
+            task["trace"].as_str().is_some_and(|trace| trace.contains("behavior.on.null.values"))
+        };
         status["tasks"].as_array().is_some_and(|tasks| tasks.iter().any(trace))
     };
     wait_until("a task fails and names the cure", Duration::from_secs(30), failed).await;

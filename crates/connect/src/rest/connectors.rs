@@ -126,17 +126,13 @@ pub async fn tasks(State(worker): State<Shared>, Path(name): Path<String>) -> An
     existing(&worker, &name)?;
     let state = worker.state();
     let tasks = state.tasks(&name).iter().enumerate();
-    let shown = tasks.map(|(task, config)| {
-        json!({ "id": { "connector": name, "task": task }, "config": masking::mask(config) })
-    });
+    let shown = tasks
+        .map(|(task, config)| json!({ "id": { "connector": name, "task": task }, "config": masking::mask(config) }));
     Ok(Json(shown.collect()))
 }
 
 /// `GET /connectors/{name}/tasks/{task}/status`.
-pub async fn task_status(
-    State(worker): State<Shared>,
-    Path((name, task)): Path<(String, u32)>,
-) -> Answer<Json<Value>> {
+pub async fn task_status(State(worker): State<Shared>, Path((name, task)): Path<(String, u32)>) -> Answer<Json<Value>> {
     let state = worker.state();
     state
         .task_status(&name, task)

@@ -72,10 +72,7 @@ fn mark_restarting(part: &mut Value, only_failed: bool) {
 }
 
 /// `POST /connectors/{name}/tasks/{task}/restart`.
-pub async fn restart_task(
-    State(worker): State<Shared>,
-    Path((name, task)): Path<(String, u32)>,
-) -> Answer<StatusCode> {
+pub async fn restart_task(State(worker): State<Shared>, Path((name, task)): Path<(String, u32)>) -> Answer<StatusCode> {
     known(&worker, &name, "Unknown connector: ")?;
     if worker.state().tasks(&name).len() <= task as usize {
         return Err(ApiError::not_found(format!("Unknown task: {name}-{task}")));

@@ -21,7 +21,10 @@ pub async fn show(State(worker): State<Shared>, Path(name): Path<String>) -> Ans
     let offsets: Vec<Value> = match kind(&worker, &name) {
         ConnectorKind::Source => {
             let state = worker.state();
-            state.offsets(&name).map(|(partition, offset)| json!({ "partition": partition, "offset": offset })).collect()
+            state
+                .offsets(&name)
+                .map(|(partition, offset)| json!({ "partition": partition, "offset": offset }))
+                .collect()
         }
         ConnectorKind::Sink => {
             let positions = worker.writer().group_offsets(&model::names::connector_group(&name)).await?;

@@ -38,14 +38,16 @@ pub async fn validate(
     let config = config_of(&body)?;
     let named = config.get("connector.class").cloned().unwrap_or_default();
     // A class matches under any of its names.
-    let same = |class: &crate::classes::Class| worker.classes.find(&asked).is_some_and(|other| other.name == class.name);
+    let same =
+        |class: &crate::classes::Class| worker.classes.find(&asked).is_some_and(|other| other.name == class.name);
     let class = worker.classes.find(&named).filter(same);
     let class = match class {
         Some(class) => class,
         None if named.is_empty() => {
-            return Err(validation::class_of(&worker.classes, &config)
-                .err()
-                .map_or_else(|| ApiError::bad_request("connector.class is empty"), |error| ApiError::bad_request(error.0)));
+            return Err(validation::class_of(&worker.classes, &config).err().map_or_else(
+                || ApiError::bad_request("connector.class is empty"),
+                |error| ApiError::bad_request(error.0),
+            ));
         }
         None => {
             return Err(ApiError::bad_request(format!(
