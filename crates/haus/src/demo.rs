@@ -24,25 +24,25 @@ const CHART_WIDTH: u32 = 40;
 /// When a part of the stack does not do its job.
 pub async fn run(settings: &Settings) -> anyhow::Result<bool> {
     let begin = Instant::now();
-    println!("haus-am-see: starting the stack");
+    say!("haus-am-see: starting the stack");
     let report = up::up(settings, up::UpOptions::default(), false).await?;
     let how = if report.already_running { "was up" } else { "is up" };
-    println!("the stack {how} after {:.1} s", report.seconds);
+    say!("the stack {how} after {:.1} s", report.seconds);
     if is_empty(settings).await? {
         let answer = seed::full(settings, &Seed { count: CUSTOMERS, batch_size: 1_000, seed: None }, false).await?;
-        println!("seeded {} customers' worth of data in {:.1} s", render::count(10_000), answer["seconds"].as_f64().unwrap_or(0.0));
+        say!("seeded {} customers' worth of data in {:.1} s", render::count(10_000), answer["seconds"].as_f64().unwrap_or(0.0));
     } else {
-        println!("the shop has data already; going on with it");
+        say!("the shop has data already; going on with it");
     }
     run_traffic(settings).await?;
     let spinner = spinner("proving that nothing was lost or doubled");
     let verified = lake::verify(settings).await?;
     spinner.finish_and_clear();
-    println!("\n{}", lake::verify_text(&verified));
+    say!("\n{}", lake::verify_text(&verified));
     print_marts(settings).await?;
     print_places(settings);
-    println!("\n{}", status::text(&status::gather(settings).await?));
-    println!("\ndone in {:.1} s. The stack stays up: `make down` stops it, `make clean-data` forgets it.", begin.elapsed().as_secs_f64());
+    say!("\n{}", status::text(&status::gather(settings).await?));
+    say!("\ndone in {:.1} s. The stack stays up: `make down` stops it, `make clean-data` forgets it.", begin.elapsed().as_secs_f64());
     Ok(verified["ok"] == Value::Bool(true))
 }
 
@@ -65,7 +65,7 @@ async fn run_traffic(settings: &Settings) -> anyhow::Result<()> {
     bar.finish_and_clear();
     let before = seed::traffic(settings, &TrafficCommand::Status).await?;
     seed::traffic(settings, &TrafficCommand::Stop).await?;
-    println!("ran traffic for {TRAFFIC_SECONDS} s: {} transactions so far, {} errors", before["transactions"], before["errors"]);
+    say!("ran traffic for {TRAFFIC_SECONDS} s: {} transactions so far, {} errors", before["transactions"], before["errors"]);
     Ok(())
 }
 
@@ -81,17 +81,17 @@ async fn print_marts(settings: &Settings) -> anyhow::Result<()> {
     days.reverse();
     let revenue = |row: &Value| row[2].as_str().and_then(|text| text.parse::<f64>().ok()).or_else(|| row[2].as_f64()).unwrap_or(0.0);
     let max = days.iter().map(revenue).fold(0.0, f64::max);
-    println!("\nrevenue per day (serve.daily_revenue, last 14 days)");
+    say!("\nrevenue per day (serve.daily_revenue, last 14 days)");
     for row in &days {
         let day = row[0].as_str().unwrap_or("?");
-        println!("  {day} {:<40} {:>12.2}", render::bar(revenue(row), max, CHART_WIDTH), revenue(row));
+        say!("  {day} {:<40} {:>12.2}", render::bar(revenue(row), max, CHART_WIDTH), revenue(row));
     }
-    println!("\ntop products (serve.product_sales)");
+    say!("\ntop products (serve.product_sales)");
     let top = lake::query(settings, "SELECT name, category, units, revenue FROM serve.product_sales ORDER BY revenue DESC, name LIMIT 5", None).await?;
-    println!("{}", lake::result_table(&top));
-    println!("\norder funnel (serve.order_funnel)");
+    say!("{}", lake::result_table(&top));
+    say!("\norder funnel (serve.order_funnel)");
     let funnel = lake::query(settings, "SELECT status, orders, total FROM serve.order_funnel ORDER BY orders DESC", None).await?;
-    println!("{}", lake::result_table(&funnel));
+    say!("{}", lake::result_table(&funnel));
     Ok(())
 }
 
@@ -116,5 +116,5 @@ fn print_places(settings: &Settings) {
     for (what, place, credentials) in rows {
         table.add_row([what.to_owned(), place, credentials]);
     }
-    println!("\n{table}");
+    say!("\n{table}");
 }

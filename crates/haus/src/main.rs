@@ -1,5 +1,8 @@
 //! `haus`: the command line of haus-am-see. Parses arguments and settings, calls the command, prints its result.
 
+#[macro_use]
+mod render;
+
 mod api;
 mod connector;
 mod databases;
@@ -8,7 +11,6 @@ mod group;
 mod lake;
 mod logs;
 mod ports;
-mod render;
 mod seed;
 mod settings;
 mod stack;
@@ -137,7 +139,7 @@ fn main() -> ExitCode {
 async fn run(haus: Haus, context: &service::Context) -> anyhow::Result<bool> {
     let Haus { settings, json: as_json, command } = haus;
     let show = |text: String, facts: Value| {
-        if as_json { println!("{facts:#}") } else { println!("{text}") }
+        if as_json { say!("{facts:#}") } else { say!("{text}") }
     };
     match command {
         Command::Up(options) => {
@@ -224,12 +226,12 @@ async fn show_status(settings: &Settings, as_json: bool, once: bool, context: &s
     loop {
         let status = status::gather(settings).await?;
         if as_json {
-            println!("{:#}", serde_json::to_value(&status)?);
+            say!("{:#}", serde_json::to_value(&status)?);
         } else if live {
             // Clears the screen and goes to its top (ECMA-48).
-            println!("\x1b[2J\x1b[H{}\n\nCtrl-C ends this view.", status::text(&status));
+            say!("\x1b[2J\x1b[H{}\n\nCtrl-C ends this view.", status::text(&status));
         } else {
-            println!("{}", status::text(&status));
+            say!("{}", status::text(&status));
         }
         if !live {
             return Ok(status.up);

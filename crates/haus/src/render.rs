@@ -2,6 +2,14 @@
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
+/// Prints a line, as `println!`. A reader that went away (`haus … | head`) is no error.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
 /// An empty table with a header. Columns named in `right` hold numbers.
 #[must_use]
 pub fn table(header: &[&str], right: &[&str]) -> Table {
