@@ -59,7 +59,9 @@ fn cure(error: &PgError) -> &'static str {
     match error.code() {
         Some("28P01" | "28000") => "; correct database.user and database.password, or the server's pg_hba.conf",
         Some("3D000") => "; correct database.dbname",
-        Some("42501") => "; grant the role what is missing (REPLICATION, SELECT on the tables) and restart the connector",
+        Some("42501") => {
+            "; grant the role what is missing (REPLICATION, SELECT on the tables) and restart the connector"
+        }
         Some("55000") => "; if the slot was invalidated, drop it and delete the connector's offsets to snapshot anew",
         Some("42704") => "; create what is missing and restart the connector",
         _ => "",
@@ -70,7 +72,9 @@ impl From<ProduceError> for RelayError {
     fn from(error: ProduceError) -> Self {
         match error {
             ProduceError::Fenced { .. } => Self::Standby(error.to_string()),
-            ProduceError::AbortRequired { .. } | ProduceError::Broken { .. } | ProduceError::NotAcknowledged { .. } => Self::kafka(error.to_string()),
+            ProduceError::AbortRequired { .. } | ProduceError::Broken { .. } | ProduceError::NotAcknowledged { .. } => {
+                Self::kafka(error.to_string())
+            }
             ProduceError::Refused { .. } => Self::Definite(error.to_string()),
             ProduceError::Stopped => Self::Stopped,
         }

@@ -70,6 +70,8 @@ pub struct OffsetError {
 const SERVER: &str = "server";
 /// Our own entries carry this in their partition; its value says what they are.
 const SNAPSHOT_PART: &str = "relay_snapshot";
+/// Marks the records of [`OffsetKeys::fence`].
+const FENCE_PART: &str = "relay_fence";
 const PLAN_PART: &str = "plan";
 const CHUNK_PART: &str = "chunk";
 
@@ -141,6 +143,15 @@ impl OffsetKeys {
         self.entry(partition, map)
     }
 
+    /// Key of the record that marks one partition as read back completely; `start` is different at every start.
+    #[must_use]
+    pub fn fence(&self, start: &str, partition: i32) -> Vec<u8> {
+        let mut map = self.partition();
+        map.insert(FENCE_PART.into(), start.into());
+        map.insert("partition".into(), partition.into());
+        self.entry(map, None).key_bytes()
+    }
+
     /// Takes one record of the topic into `stored`; records of others are passed over.
     ///
     /// # Errors
@@ -155,10 +166,14 @@ impl OffsetKeys {
             key: String::from_utf8_lossy(&entry.key_bytes()).into_owned(),
             reason: reason.to_owned(),
         };
+        if entry.partition.contains_key(FENCE_PART) {
+            return Ok(());
+        }
         match entry.partition.get(SNAPSHOT_PART).and_then(Value::as_str) {
             None => stored.main = entry.offset.as_ref().map(main_offset).transpose().map_err(fail)?,
             Some(PLAN_PART) => {
-                let text = entry.offset.as_ref().map(|map| map.get(PLAN_PART).and_then(Value::as_str).unwrap_or_default());
+                let text =
+                    entry.offset.as_ref().map(|map| map.get(PLAN_PART).and_then(Value::as_str).unwrap_or_default());
                 let plan = text.map(serde_json::from_str).transpose();
                 stored.plan = plan.map_err(|error| fail(&error.to_string()))?;
             }
@@ -307,7 +322,10 @@ mod tests {
         let value = br#"{"lsn_proc":26938128,"messageType":"INSERT","lsn_commit":26938128,"lsn":26938128,"txId":790,"ts_usec":1795353659152579}"#;
         let entry = ConnectOffset::parse(key, Some(value)).unwrap();
         let position = position_of(&read(&[entry]));
-        assert_eq!(position, Position { commit_end: Lsn(26_938_128), partial: Some(Partial::UpToLsn(Lsn(26_938_128))) });
+        assert_eq!(
+            position,
+            Position { commit_end: Lsn(26_938_128), partial: Some(Partial::UpToLsn(Lsn(26_938_128))) }
+        );
     }
 
     #[test]
@@ -334,6 +352,13 @@ mod tests {
         let id = ChunkId { table: 0, chunk: 0 };
         let stored = read(&[keys().chunk(id, Some(Progress::Done)), keys().chunk(id, None), keys().plan(None)]);
         assert_eq!(stored, Stored::default());
+    }
+
+    #[test]
+    fn fences_are_no_entries_and_differ_from_start_to_start() {
+        let fence = |start| ConnectOffset::parse(&keys().fence(start, 3), None).unwrap();
+        assert_eq!(read(&[fence("a")]), Stored::default());
+        assert_ne!(fence("a").key_bytes(), fence("b").key_bytes());
     }
 
     #[test]

@@ -10,7 +10,8 @@ use std::{
 };
 
 use topics::{
-    Cluster, ConnectOffset, Headers, ProduceError, RecordOut, SendOutcome, TransactionSettings, TransactionalProducer,
+    Cluster, ConnectOffset, Headers, Partition, ProduceError, RecordOut, SendOutcome, TransactionSettings,
+    TransactionalProducer,
 };
 
 use crate::{
@@ -76,6 +77,21 @@ impl Outbox {
         self.blocking(TransactionalProducer::init, &mut NoLifeline).await
     }
 
+    /// Commits one record to every partition of the offsets topic. Whoever reads all of them back, reads everything
+    /// that was committed before: an open transaction of another connector may hide what stands behind it for a while.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    pub async fn fence(&mut self, keys: &[Vec<u8>]) -> Result<(), RelayError> {
+        self.producer.begin()?;
+        self.opened_at = Some(Instant::now());
+        for (partition, key) in (0..).zip(keys) {
+            // Without a value: readers of the topic take it for an entry that was deleted.
+            self.producer.send(RecordOut::to(&self.offset_topic).partition(Partition(partition)).key(key))?;
+        }
+        self.commit(&[], &mut NoLifeline).await
+    }
+
     /// When the open transaction was opened.
     #[must_use]
     pub fn opened_at(&self) -> Option<Instant> {
@@ -120,13 +136,18 @@ impl Outbox {
             if self.producer.try_send(record)? == SendOutcome::Full {
                 self.send_when_there_is_room(record, lifeline).await?;
             }
-            self.bytes += record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len) + RECORD_OVERHEAD_BYTES;
+            self.bytes +=
+                record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len) + RECORD_OVERHEAD_BYTES;
         }
         self.records += encoded.pieces.len() as u64;
         Ok(())
     }
 
-    async fn send_when_there_is_room(&self, record: RecordOut<'_>, lifeline: &mut impl Lifeline) -> Result<(), RelayError> {
+    async fn send_when_there_is_room(
+        &self,
+        record: RecordOut<'_>,
+        lifeline: &mut impl Lifeline,
+    ) -> Result<(), RelayError> {
         let mut beaten_at = Instant::now();
         while self.producer.try_send(record)? == SendOutcome::Full {
             tokio::time::sleep(FULL_WAIT).await;
@@ -143,7 +164,11 @@ impl Outbox {
     ///
     /// # Errors
     /// When it is not known to be committed; the stored position tells after the next [`Self::take_over`].
-    pub async fn commit(&mut self, positions: &[ConnectOffset], lifeline: &mut impl Lifeline) -> Result<(), RelayError> {
+    pub async fn commit(
+        &mut self,
+        positions: &[ConnectOffset],
+        lifeline: &mut impl Lifeline,
+    ) -> Result<(), RelayError> {
         if self.opened_at.is_none() {
             self.producer.begin()?;
         }

@@ -86,7 +86,11 @@ async fn sessions(run: &Run) -> Result<(), TaskError> {
         }
         match &error {
             RelayError::Retry { server, reason } => {
-                tracing::warn!(connector = run.connector, attempt = backoff.attempt(), "{server} makes us wait: {reason}");
+                tracing::warn!(
+                    connector = run.connector,
+                    attempt = backoff.attempt(),
+                    "{server} makes us wait: {reason}"
+                );
             }
             RelayError::Standby(reason) => {
                 tracing::info!(connector = run.connector, "standing by: {reason}");

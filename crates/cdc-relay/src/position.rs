@@ -121,7 +121,8 @@ impl Cursor {
                     Skip::Nothing | Skip::Everything | Skip::UpToLsn(_) => 0,
                 };
                 let events = events.max(done);
-                let partial = if events == 0 { self.position.partial } else { Some(Partial::Events { commit_start, events }) };
+                let partial =
+                    if events == 0 { self.position.partial } else { Some(Partial::Events { commit_start, events }) };
                 Position { partial, ..self.position }
             }
             Some(_) | None => self.position,

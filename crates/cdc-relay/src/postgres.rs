@@ -60,7 +60,8 @@ impl PgError {
             Self::Io(_) => true,
             // Class 08 connection, 53 resources, 57 operator intervention, 40 rollback, 55006 object in use, 58 system.
             Self::Server(error) => {
-                ["08", "53", "57", "40", "58"].iter().any(|class| error.code.starts_with(class)) || error.code == "55006"
+                ["08", "53", "57", "40", "58"].iter().any(|class| error.code.starts_with(class))
+                    || error.code == "55006"
             }
             Self::Protocol(_) => false,
         }

@@ -61,7 +61,10 @@ pub enum RowChange<'a, 'b> {
     Read(&'b [Cell<'a>]),
     Insert(&'b [Cell<'a>]),
     /// `before`: the old row or its key, when the server sent one.
-    Update { before: Option<&'b [Cell<'a>]>, after: &'b mut [Cell<'a>] },
+    Update {
+        before: Option<&'b [Cell<'a>]>,
+        after: &'b mut [Cell<'a>],
+    },
     Delete(&'b [Cell<'a>]),
     Truncate,
 }
@@ -127,7 +130,13 @@ impl RecordRules {
     }
 
     /// A changed key is another row to Kafka: the old one is deleted, the new one created, headers link the two.
-    fn key_change(&self, one: &Row<'_>, before: &[Cell<'_>], after: &[Cell<'_>], out: &mut Encoded) -> Result<(), EncodeError> {
+    fn key_change(
+        &self,
+        one: &Row<'_>,
+        before: &[Cell<'_>],
+        after: &[Cell<'_>],
+        out: &mut Encoded,
+    ) -> Result<(), EncodeError> {
         let (old, new) = (one.table.codec.key_json(before)?, one.table.codec.key_json(after)?);
         let linked = |name: &str, key: &str| {
             let headers = Headers::new().with(name, Some(key.as_bytes()));
@@ -138,7 +147,13 @@ impl RecordRules {
         one.append(Op::Create, after, None, Some(after), linked(envelope::HEADER_OLD_KEY, &old), out)
     }
 
-    fn tombstone(&self, one: &Row<'_>, row: &[Cell<'_>], headers: RecordHeaders, out: &mut Encoded) -> Result<(), EncodeError> {
+    fn tombstone(
+        &self,
+        one: &Row<'_>,
+        row: &[Cell<'_>],
+        headers: RecordHeaders,
+        out: &mut Encoded,
+    ) -> Result<(), EncodeError> {
         if self.tombstones_on_delete {
             let key = one.key(row, out)?;
             out.pieces.push(Piece { key, value: None, headers });

@@ -5,10 +5,11 @@
 //! has read the position: first the slot (with a lock in the database that stands for it while nobody streams), then the
 //! transactional id, then the offsets.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use connect::Reporter;
 use model::lsn::Lsn;
+use service::retry::Backoff;
 use tokio_util::sync::CancellationToken;
 use topics::{Admin, Cluster, ConnectOffset, RegistryClient, read_to_end};
 
@@ -124,7 +125,7 @@ async fn open(run: &Run) -> Result<(Session, Option<Stream>), RelayError> {
 
 /// Decides how to begin, takes the snapshot if one is due, and streams.
 async fn live(run: &Run, session: &mut Session, stream: Option<Stream>, first_session: bool) -> Result<(), RelayError> {
-    let stored = read_offsets(run, &session.keys).await?;
+    let stored = read_offsets(run, session).await?;
     // Asked again: only now nobody else can move it.
     let slot = slot_state(run, &mut session.control).await?;
     let start = decide(Known {
@@ -264,13 +265,32 @@ async fn store_start(session: &mut Session, lsn: Lsn) -> Result<StreamOffset, Re
 }
 
 /// Everything stored for this connector. Only valid after the predecessor was fenced.
-async fn read_offsets(run: &Run, keys: &OffsetKeys) -> Result<Stored, RelayError> {
-    let mut stored = Stored::default();
-    for record in read_to_end(&run.cluster, &run.offset_topic).await? {
-        let Some(key) = &record.key else { continue };
-        // Records of other programs in a shared topic are not ours to judge.
-        let Ok(entry) = ConnectOffset::parse(key, record.value.as_deref()) else { continue };
-        keys.read(&entry, &mut stored)?;
+///
+/// Committed records are readable only up to the first transaction still open in their partition, and that may be another
+/// connector's. So a mark is committed to every partition, and the topic is read until all of them came back.
+async fn read_offsets(run: &Run, session: &mut Session) -> Result<Stored, RelayError> {
+    let topic = Admin::new(&run.cluster)?.topic(&run.offset_topic).await?;
+    let partitions = topic.map_or(0, |topic| topic.partitions);
+    let start = uuid::Uuid::new_v4().to_string();
+    let fences: Vec<Vec<u8>> = (0..partitions).map(|partition| session.keys.fence(&start, partition)).collect();
+    session.outbox.fence(&fences).await?;
+    let mut backoff = Backoff::default();
+    loop {
+        let mut stored = Stored::default();
+        let mut missing: HashSet<&[u8]> = fences.iter().map(Vec::as_slice).collect();
+        for record in read_to_end(&run.cluster, &run.offset_topic).await? {
+            let Some(key) = &record.key else { continue };
+            missing.remove(key.as_slice());
+            // Records of other programs in a shared topic are not ours to judge.
+            let Ok(entry) = ConnectOffset::parse(key, record.value.as_deref()) else { continue };
+            session.keys.read(&entry, &mut stored)?;
+        }
+        if missing.is_empty() {
+            return Ok(stored);
+        }
+        tracing::debug!(partitions = missing.len(), "an open transaction hides a part of the offsets");
+        if !backoff.wait(&run.stop).await {
+            return Err(RelayError::Stopped);
+        }
     }
-    Ok(stored)
 }

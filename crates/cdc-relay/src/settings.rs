@@ -109,7 +109,7 @@ const SLOT_DEFAULT: &str = "debezium";
 const PUBLICATION_DEFAULT: &str = "dbz_publication";
 const IDLE_INTERVAL_DEFAULT: Duration = Duration::from_secs(5);
 /// A Kafka transaction of this size is far past the point where its cost matters, and small beside a process.
-const BATCH_BYTES_DEFAULT: usize = 8 << 20;
+const BATCH_BYTES_DEFAULT: usize = 4 << 20;
 const SNAPSHOT_READERS_DEFAULT: usize = 2;
 
 impl RelaySettings {
@@ -135,7 +135,11 @@ impl Reader<'_> {
         self.refuse_what_is_not_built();
         let prefix = self.required("topic.prefix");
         if !prefix.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) {
-            self.refuse("topic.prefix", &prefix, "only letters, digits, dot, underscore and hyphen may be in a topic name");
+            self.refuse(
+                "topic.prefix",
+                &prefix,
+                "only letters, digits, dot, underscore and hyphen may be in a topic name",
+            );
         }
         let slot = self.text("slot.name", SLOT_DEFAULT);
         if slot.len() > 63 || !slot.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_') {
@@ -212,7 +216,9 @@ impl Reader<'_> {
                 self.refuse(property, &list, &error.to_string());
             }
         }
-        for (include, exclude) in [("schema.include.list", "schema.exclude.list"), ("table.include.list", "table.exclude.list")] {
+        for (include, exclude) in
+            [("schema.include.list", "schema.exclude.list"), ("table.include.list", "table.exclude.list")]
+        {
             if self.optional(include).is_some()
                 && let Some(value) = self.optional(exclude)
             {

@@ -69,7 +69,8 @@ impl Lifeline for ControlLifeline<'_> {
 /// When it cannot be completed now; what is committed stays and the next call resumes.
 pub async fn run(session: &mut Session, start: SnapshotStart) -> Result<StreamOffset, RelayError> {
     let prepared = prepare::prepare(session, start).await?;
-    let (job, readers, plan, mut progress) = (Arc::new(prepared.job), prepared.readers, prepared.plan, prepared.progress);
+    let (job, readers, plan, mut progress) =
+        (Arc::new(prepared.job), prepared.readers, prepared.plan, prepared.progress);
     let (sender, mut batches) = mpsc::channel::<RowBatch>(readers.len());
     let mut reading = JoinSet::new();
     for connection in readers {

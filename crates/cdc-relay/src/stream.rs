@@ -41,7 +41,11 @@ use crate::{
 ///
 /// # Errors
 /// Always: also when the task stops.
-pub async fn run(session: &mut Session, stream: (FrameReader, StatusWriter), offset: StreamOffset) -> Result<(), RelayError> {
+pub async fn run(
+    session: &mut Session,
+    stream: (FrameReader, StatusWriter),
+    offset: StreamOffset,
+) -> Result<(), RelayError> {
     let (mut reader, writer) = stream;
     let stop = session.stop.clone();
     let settings = Arc::clone(&session.settings);
@@ -88,7 +92,9 @@ impl Pump<'_> {
             while let Some(frame) = reader.buffered().map_err(lost)? {
                 match parse(frame).map_err(lost)? {
                     StreamMessage::Data { start, output } => self.data(start, output).await?,
-                    StreamMessage::Keepalive { wal_end, reply_requested } => self.keepalive(wal_end, reply_requested).await?,
+                    StreamMessage::Keepalive { wal_end, reply_requested } => {
+                        self.keepalive(wal_end, reply_requested).await?
+                    }
                     StreamMessage::Other => {}
                 }
                 if stop.is_cancelled() {
@@ -165,7 +171,9 @@ impl Pump<'_> {
         let entry = self.session.keys.streaming(&offset);
         let outbox = &mut self.session.outbox;
         let (records, bytes) = (outbox.records(), outbox.bytes());
+        let begun = Instant::now();
         outbox.commit(&[entry], &mut self.confirmer).await?;
+        self.batch.commit_took(begun.elapsed());
         let now_us = i64::try_from(clock_ns() / 1000).unwrap_or_default();
         self.session.progress.committed(records, bytes, self.changes.take_oldest_commit_us(), now_us);
         (self.stored, self.stored_at) = (position, Instant::now());

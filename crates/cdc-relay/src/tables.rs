@@ -55,7 +55,8 @@ impl TableDesk {
         };
         let value_schema_id = self.registry.register(&names::value_subject(&topic), codec.value_schema()).await?.0;
         if !self.topics_made.contains(&topic) {
-            let plan = TopicPlan { replication: self.replication_factor, ..TopicPlan::new(topic.as_str(), self.partitions) };
+            let plan =
+                TopicPlan { replication: self.replication_factor, ..TopicPlan::new(topic.as_str(), self.partitions) };
             if self.admin.create_topic(&plan).await? {
                 tracing::info!(topic, partitions = self.partitions, "topic made");
             }
@@ -89,7 +90,10 @@ pub struct RelationShape {
 
 impl RelationShape {
     /// Columns whose type the catalog does not describe any more: changed or dropped since.
-    pub fn unknown_columns<'a>(&'a self, catalog: Option<&'a CatalogTable>) -> impl Iterator<Item = &'a RelationColumn> {
+    pub fn unknown_columns<'a>(
+        &'a self,
+        catalog: Option<&'a CatalogTable>,
+    ) -> impl Iterator<Item = &'a RelationColumn> {
         self.columns.iter().filter(move |column| catalog_column(catalog, column).is_none())
     }
 
@@ -138,7 +142,14 @@ mod tests {
     use super::*;
 
     fn column(name: &str, type_oid: u32, nullable: bool) -> Column {
-        Column { name: name.into(), type_oid, type_name: format!("t{type_oid}"), typmod: -1, nullable, ..Column::default() }
+        Column {
+            name: name.into(),
+            type_oid,
+            type_name: format!("t{type_oid}"),
+            typmod: -1,
+            nullable,
+            ..Column::default()
+        }
     }
 
     fn shape(columns: &[(&str, u32, bool)]) -> RelationShape {
@@ -181,7 +192,8 @@ mod tests {
 
     #[test]
     fn a_dropped_table_keeps_the_key_the_stream_tells() {
-        let schema = shape(&[("id", 23, true), ("v", 25, false)]).with_catalog(None, vec![column("", 23, true), column("", 25, true)]);
+        let schema = shape(&[("id", 23, true), ("v", 25, false)])
+            .with_catalog(None, vec![column("", 23, true), column("", 25, true)]);
         assert_eq!(schema.key, [0]);
         assert!(!schema.columns[0].nullable);
     }

@@ -12,14 +12,13 @@ use crate::{
 };
 
 /// Inserts of ids never repeat in these tests, so neither may their events.
-async fn assert_each_row_once(rig: &Rig, records: &[OwnedRecord], count: usize) {
+fn assert_each_row_once(records: &[OwnedRecord], count: usize) {
     let mut seen: HashMap<Vec<u8>, usize> = HashMap::new();
     for record in records {
         *seen.entry(record.key.clone().unwrap()).or_default() += 1;
     }
     let doubled = seen.values().filter(|count| **count > 1).count();
     assert_eq!((seen.len(), doubled), (count, 0), "distinct keys and doubled ones");
-    let _ = rig;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,7 +100,7 @@ async fn a_stream_killed_under_load_brings_every_row_once_and_in_order() {
     writer.await.unwrap();
     rig.wait_until_drained().await;
     let rows: i64 = rig.sql.query_one("SELECT count(*) FROM t", &[]).await.unwrap().get(0);
-    assert_each_row_once(&rig, &rig.records("t").await, usize::try_from(rows).unwrap()).await;
+    assert_each_row_once(&rig.records("t").await, usize::try_from(rows).unwrap());
     let counted = Events::new(&rig.registry).all(&rig.records("counter").await).await;
     let values: Vec<u32> = counted.iter().map(|event| event.after.as_ref().unwrap()["v"].parse().unwrap()).collect();
     assert_eq!(values, (0..=400).collect::<Vec<_>>(), "one key, in commit order");
@@ -113,7 +112,7 @@ async fn a_standby_takes_over_from_a_killed_relay_without_disturbing_it_before()
     let mut rig = Rig::start().await;
     rig.sql.batch_execute("CREATE TABLE t (id int PRIMARY KEY, v text)").await.unwrap();
     rig.connect(&[("snapshot.mode", "no_data")]).await;
-    wait_until("streaming", LONG, async || rig.progress().await.get("last_commit_lsn").is_some()).await;
+    rig.wait_until_streaming().await;
     let standby = rig.second_relay().await;
     for id in 1..=50 {
         rig.sql.batch_execute(&format!("INSERT INTO t VALUES ({id}, 'first')")).await.unwrap();
@@ -122,7 +121,75 @@ async fn a_standby_takes_over_from_a_killed_relay_without_disturbing_it_before()
     rig.relay.kill().await;
     rig.sql.batch_execute("INSERT INTO t SELECT i, 'second' FROM generate_series(51, 100) i").await.unwrap();
     let records = rig.wait_for_records("t", 100).await;
-    assert_each_row_once(&rig, &records, 100).await;
+    assert_each_row_once(&records, 100);
     assert!(standby.stop().await);
+    rig.clean().await;
+}
+
+/// Inserts one row per call until told to stop; returns how many.
+fn steady_inserts(url: String, stop: tokio_util::sync::CancellationToken) -> tokio::task::JoinHandle<usize> {
+    tokio::spawn(async move {
+        let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let mut rows = 0;
+        while !stop.is_cancelled() {
+            client.batch_execute("INSERT INTO t (v) VALUES ('x')").await.unwrap();
+            rows += 1;
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        drop(client);
+        let _ = connection.await;
+        rows
+    })
+}
+
+const CUT: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                   WHERE application_name = 'cdc-relay' AND datname = current_database()";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cut_connections_are_mended_without_loss_or_repeat() {
+    let rig = Rig::start().await;
+    rig.sql.batch_execute("CREATE TABLE t (id bigserial PRIMARY KEY, v text)").await.unwrap();
+    rig.connect(&[("snapshot.mode", "no_data")]).await;
+    rig.wait_until_streaming().await;
+    let stop = tokio_util::sync::CancellationToken::new();
+    let writer = steady_inserts(testkit::postgres().await.url(&rig.database), stop.clone());
+    for _ in 0..5 {
+        let target = rig.records("t").await.len() + 100;
+        rig.wait_for_records("t", target).await;
+        rig.sql.batch_execute(CUT).await.unwrap();
+    }
+    stop.cancel();
+    let rows = writer.await.unwrap();
+    rig.wait_until_drained().await;
+    assert_each_row_once(&rig.records("t").await, rows);
+    rig.clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zombie_that_wakes_after_its_successor_started_writes_nothing() {
+    let rig = Rig::start().await;
+    rig.sql.batch_execute("CREATE TABLE t (id bigserial PRIMARY KEY, v text)").await.unwrap();
+    rig.connect(&[("snapshot.mode", "no_data")]).await;
+    rig.wait_until_streaming().await;
+    let stop = tokio_util::sync::CancellationToken::new();
+    let writer = steady_inserts(testkit::postgres().await.url(&rig.database), stop.clone());
+    rig.wait_for_records("t", 50).await;
+    let signal = |name: &str| {
+        let status = std::process::Command::new("kill").args([name, &rig.relay.pid().to_string()]).status().unwrap();
+        assert!(status.success());
+    };
+    signal("-STOP");
+    rig.sql.batch_execute(CUT).await.unwrap();
+    let successor = rig.second_relay().await;
+    let target = rig.records("t").await.len() + 200;
+    rig.wait_for_records("t", target).await;
+    signal("-CONT");
+    rig.wait_for_records("t", target + 200).await;
+    stop.cancel();
+    let rows = writer.await.unwrap();
+    rig.wait_until_drained().await;
+    assert_each_row_once(&rig.records("t").await, rows);
+    assert!(successor.stop().await);
     rig.clean().await;
 }

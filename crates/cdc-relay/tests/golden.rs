@@ -40,18 +40,20 @@ fn essence(key: Option<&[u8]>, value: Option<&[u8]>, headers: Vec<(String, Strin
     Essence { key: key.map(|key| key[5..].to_vec()), rows, headers: headers.collect() }
 }
 
-fn recorded(table: &str) -> Vec<Essence> {
-    golden(&format!("messages/txm.public.{table}.jsonl"))
+/// The messages of one table, those of the snapshot or those of the stream.
+fn recorded(prefix: &str, table: &str, snapshot: bool) -> Vec<Essence> {
+    golden(&format!("messages/{prefix}.public.{table}.jsonl"))
         .lines()
         // Python's words for numbers JSON does not have; the decoded values are not looked at.
         .map(|line| line.replace(": NaN", ": null").replace(": Infinity", ": null").replace(": -Infinity", ": null"))
         .map(|line| serde_json::from_str::<Value>(&line).unwrap())
         // Truncates are kept there and skipped by default.
-        .filter(|record| record["value"]["op"] != "t")
+        .filter(|record| record["value"]["op"] != "t" && (record["value"]["op"] == "r") == snapshot)
         .map(|record| {
             let hex = |field: &str| record[field].as_str().map(bytes);
             let headers = record["headers"].as_array().unwrap().iter();
-            let headers = headers.map(|header| (header[0].as_str().unwrap().into(), header[1]["utf8"].as_str().unwrap().into()));
+            let headers =
+                headers.map(|header| (header[0].as_str().unwrap().into(), header[1]["utf8"].as_str().unwrap().into()));
             essence(hex("key_hex").as_deref(), hex("value_hex").as_deref(), headers.collect())
         })
         .collect()
@@ -61,9 +63,10 @@ fn written(records: &[OwnedRecord]) -> Vec<Essence> {
     records
         .iter()
         .map(|record| {
-            let headers = record.headers.iter().map(|(name, value)| {
-                (name.clone(), String::from_utf8(value.clone().unwrap_or_default()).unwrap())
-            });
+            let headers = record
+                .headers
+                .iter()
+                .map(|(name, value)| (name.clone(), String::from_utf8(value.clone().unwrap_or_default()).unwrap()));
             essence(record.key.as_deref(), record.value.as_deref(), headers.collect())
         })
         .collect()
@@ -71,7 +74,8 @@ fn written(records: &[OwnedRecord]) -> Vec<Essence> {
 
 /// Statements of a golden file, one transaction each unless `BEGIN` and `COMMIT` are shown.
 async fn execute(rig: &Rig, path: &str) {
-    let text: String = golden(path).lines().filter(|line| !line.starts_with("--")).map(|line| format!("{line}\n")).collect();
+    let text: String =
+        golden(path).lines().filter(|line| !line.starts_with("--")).map(|line| format!("{line}\n")).collect();
     // Each line that ends a statement is sent alone, so that statements do not share a transaction.
     let mut statement = String::new();
     for line in text.lines() {
@@ -96,26 +100,53 @@ async fn the_stream_writes_what_debezium_wrote() {
         ("topic.creation.default.partitions", "1"),
     ];
     rig.connect(&settings).await;
-    testkit::wait_until("the slot streams", crate::rig::LONG, async || {
-        let sql = format!("SELECT 1 FROM pg_replication_slots WHERE slot_name = '{}' AND active", rig.slot);
-        rig.sql.query_opt(&sql, &[]).await.unwrap().is_some()
-    })
-    .await;
+    rig.wait_until_streaming().await;
     execute(&rig, "02-streaming.sql").await;
     rig.wait_until_drained().await;
-    let tables = [
-        "customers", "products", "orders", "order_items", "payments", "ri_full", "composite_pk", "toasty", "toasty_full",
-        "no_pk", "all_types",
-    ];
+    compare(&rig, "txm", false).await;
+    rig.clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_snapshot_reads_what_debezium_read() {
+    let rig = Rig::start().await;
+    execute(&rig, "00-schema.sql").await;
+    execute(&rig, "01-before-snapshot.sql").await;
+    rig.connect(&[("publication.name", "storefront_pub"), ("topic.creation.default.partitions", "1")]).await;
+    testkit::wait_until("the snapshot is complete", crate::rig::LONG, async || {
+        rig.progress().await.get("snapshot").is_some_and(|state| state == "complete")
+    })
+    .await;
+    compare(&rig, "storefront", true).await;
+    rig.clean().await;
+}
+
+const TABLES: [&str; 11] = [
+    "customers",
+    "products",
+    "orders",
+    "order_items",
+    "payments",
+    "ri_full",
+    "composite_pk",
+    "toasty",
+    "toasty_full",
+    "no_pk",
+    "all_types",
+];
+
+async fn compare(rig: &Rig, prefix: &str, snapshot: bool) {
     let mut different: HashMap<&str, String> = HashMap::new();
-    for table in tables {
-        let (expected, found) = (recorded(table), written(&rig.records(table).await));
+    for table in TABLES {
+        let (expected, found) = (recorded(prefix, table, snapshot), written(&rig.records(table).await));
         if expected != found {
             let first = expected.iter().zip(&found).position(|(a, b)| a != b);
             let shown = first.map(|at| format!("record {at}: {:?} instead of {:?}", found[at], expected[at]));
-            different.insert(table, format!("{} records instead of {}; {}", found.len(), expected.len(), shown.unwrap_or_default()));
+            different.insert(
+                table,
+                format!("{} records instead of {}; {}", found.len(), expected.len(), shown.unwrap_or_default()),
+            );
         }
     }
     assert!(different.is_empty(), "{different:#?}\n{}", rig.relay.log_tail());
-    rig.clean().await;
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Value, json};
-use testkit::{Binary, fresh_database, fresh_name, free_port, kafka, postgres, wait_until};
+use testkit::{Binary, free_port, fresh_database, fresh_name, kafka, postgres, wait_until};
 use tokio_postgres::Client;
 use topics::{Admin, Cluster, OwnedRecord, RegistryClient, read_to_end};
 
@@ -146,10 +146,15 @@ impl Rig {
     /// Everything committed in a table's topic, partition by partition in order; nothing while there is no topic.
     pub async fn records(&self, table: &str) -> Vec<OwnedRecord> {
         let topic = self.topic(table);
-        match Admin::new(&self.cluster).unwrap().topic(&topic).await {
-            Ok(Some(_)) => read_to_end(&self.cluster, &topic).await.unwrap(),
-            _ => Vec::new(),
-        }
+        wait_until("the topic can be read", LONG, async || {
+            match Admin::new(&self.cluster).unwrap().topic(&topic).await {
+                // A topic just made may not have its leaders yet.
+                Ok(Some(_)) => read_to_end(&self.cluster, &topic).await.ok(),
+                Ok(None) => Some(Vec::new()),
+                Err(_) => None,
+            }
+        })
+        .await
     }
 
     /// Waits until a table's topic holds so many records.
@@ -161,6 +166,11 @@ impl Rig {
             (records.len() >= count).then_some(records)
         })
         .await
+    }
+
+    /// Waits until the relay streams. That the slot is active says less: it is so already while it is being made.
+    pub async fn wait_until_streaming(&self) {
+        wait_until("streaming", LONG, async || self.progress().await.get("last_commit_lsn").is_some()).await;
     }
 
     /// Waits until the slot has confirmed everything written so far.
@@ -181,7 +191,10 @@ impl Rig {
     /// Stops the relay and drops the slot, for servers that outlive the test.
     pub async fn clean(mut self) {
         self.relay.kill().await;
-        let drop = format!("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '{}' AND NOT active", self.slot);
+        let drop = format!(
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '{}' AND NOT active",
+            self.slot
+        );
         wait_until("the slot is dropped", LONG, async || {
             let _ = self.sql.simple_query(&drop).await;
             let left = format!("SELECT 1 FROM pg_replication_slots WHERE slot_name = '{}'", self.slot);
@@ -189,7 +202,6 @@ impl Rig {
         })
         .await;
     }
-
 
     fn connector_url(&self) -> String {
         format!("http://127.0.0.1:{}/connectors/{}", self.relay_port, self.connector)

@@ -26,7 +26,9 @@ async fn a_slot_made_anew_is_a_definite_error_that_names_the_cure() {
     rig.sql.batch_execute(&make).await.unwrap();
     rig.kill_and_restart().await;
     wait_until("the new slot is refused", LONG, async || {
-        rig.task_state().await.is_some_and(|(state, trace)| state == "FAILED" && trace.contains("beyond the stored position"))
+        rig.task_state()
+            .await
+            .is_some_and(|(state, trace)| state == "FAILED" && trace.contains("beyond the stored position"))
     })
     .await;
 

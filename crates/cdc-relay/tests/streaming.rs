@@ -72,11 +72,7 @@ async fn a_committed_change_is_readable_soon_and_the_slot_follows() {
     let rig = Rig::start().await;
     rig.sql.batch_execute("CREATE TABLE t (id int PRIMARY KEY, v text)").await.unwrap();
     rig.connect(&[("snapshot.mode", "no_data")]).await;
-    wait_until("the slot is there", LONG, async || {
-        let sql = format!("SELECT 1 FROM pg_replication_slots WHERE slot_name = '{}' AND active", rig.slot);
-        rig.sql.query_opt(&sql, &[]).await.unwrap().is_some()
-    })
-    .await;
+    rig.wait_until_streaming().await;
     rig.sql.batch_execute("INSERT INTO t VALUES (1, 'a')").await.unwrap();
     rig.wait_for_records("t", 1).await;
     rig.wait_until_drained().await;
@@ -96,7 +92,9 @@ async fn a_table_changed_in_mid_stream_gets_its_new_schema() {
     rig.connect(&[]).await;
     rig.wait_for_records("t", 1).await;
     rig.sql
-        .batch_execute("INSERT INTO t VALUES (2, 'b'); ALTER TABLE t ADD COLUMN more int DEFAULT 5; INSERT INTO t VALUES (3, 'c')")
+        .batch_execute(
+            "INSERT INTO t VALUES (2, 'b'); ALTER TABLE t ADD COLUMN more int DEFAULT 5; INSERT INTO t VALUES (3, 'c')",
+        )
         .await
         .unwrap();
     let records = rig.wait_for_records("t", 3).await;
@@ -112,11 +110,8 @@ async fn a_large_transaction_is_streamed_with_bounded_memory() {
     let rig = Rig::start().await;
     rig.sql.batch_execute("CREATE TABLE t (id int PRIMARY KEY, v text)").await.unwrap();
     rig.connect(&[]).await;
-    wait_until("streaming", LONG, async || rig.progress().await.get("last_commit_lsn").is_some()).await;
-    rig.sql
-        .batch_execute("INSERT INTO t SELECT i, repeat('x', 100) FROM generate_series(1, 200000) i")
-        .await
-        .unwrap();
+    rig.wait_until_streaming().await;
+    rig.sql.batch_execute("INSERT INTO t SELECT i, repeat('x', 100) FROM generate_series(1, 200000) i").await.unwrap();
     rig.wait_until_drained().await;
     let status = std::fs::read_to_string(format!("/proc/{}/status", rig.relay.pid())).unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();

@@ -108,7 +108,12 @@ async fn columns(connection: &mut Connection, id: TableId) -> Result<Vec<(Column
 ///
 /// # Errors
 /// When the server cannot be asked.
-pub async fn column_of_type(connection: &mut Connection, name: &str, type_oid: u32, typmod: i32) -> Result<Column, PgError> {
+pub async fn column_of_type(
+    connection: &mut Connection,
+    name: &str,
+    type_oid: u32,
+    typmod: i32,
+) -> Result<Column, PgError> {
     let sql = format!(
         "SELECT {}::text, b.oid, b.typname, b.typmod, {ENUM_LABELS} \
          FROM (SELECT {type_oid}::oid AS type, {typmod}::int AS typmod) d CROSS JOIN LATERAL ({ROOT_TYPE}) b",
@@ -116,7 +121,14 @@ pub async fn column_of_type(connection: &mut Connection, name: &str, type_oid: u
     );
     match connection.query_one(&sql).await? {
         Some(row) => typed_column(&row),
-        None => Ok(Column { name: name.to_owned(), type_oid: 25, type_name: "text".into(), typmod: -1, nullable: true, ..Column::default() }),
+        None => Ok(Column {
+            name: name.to_owned(),
+            type_oid: 25,
+            type_name: "text".into(),
+            typmod: -1,
+            nullable: true,
+            ..Column::default()
+        }),
     }
 }
 

@@ -12,8 +12,9 @@ use tokio::{
 };
 
 use super::{
-    PgError, login,
+    PgError,
     frames::{FrameReader, server_error},
+    login,
 };
 
 /// How long a connection attempt may take before it counts as failed.
@@ -145,7 +146,10 @@ impl Connection {
     ///
     /// # Errors
     /// When the connection is lost, the server ends the copy with an error, or `line` fails.
-    pub async fn copy_lines<E: From<PgError>>(&mut self, mut line: impl FnMut(&[u8]) -> Result<(), E>) -> Result<bool, E> {
+    pub async fn copy_lines<E: From<PgError>>(
+        &mut self,
+        mut line: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<bool, E> {
         let mut refusal = None;
         let mut first = true;
         loop {
@@ -208,7 +212,8 @@ fn data_row(body: &[u8]) -> Result<Row, PgError> {
             values.push(None);
             continue;
         }
-        let (value, tail) = usize::try_from(length).ok().and_then(|length| rest.split_at_checked(length)).ok_or_else(broken)?;
+        let (value, tail) =
+            usize::try_from(length).ok().and_then(|length| rest.split_at_checked(length)).ok_or_else(broken)?;
         values.push(Some(String::from_utf8_lossy(value).into_owned()));
         rest = tail;
     }

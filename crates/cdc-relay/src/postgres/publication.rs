@@ -15,10 +15,14 @@ pub enum PublicationError {
     )]
     Missing(String),
     /// The role may not make it.
-    #[error("publication \"{name}\" cannot be made: {reason}; create it as its owner or a superuser, then restart the connector")]
+    #[error(
+        "publication \"{name}\" cannot be made: {reason}; create it as its owner or a superuser, then restart the connector"
+    )]
     Refused { name: String, reason: String },
     /// No table passes the include and exclude lists.
-    #[error("no table passes the include and exclude lists, so publication \"{0}\" cannot be made from them; correct the lists")]
+    #[error(
+        "no table passes the include and exclude lists, so publication \"{0}\" cannot be made from them; correct the lists"
+    )]
     NoTable(String),
 }
 
@@ -59,7 +63,11 @@ pub async fn ensure(
     }
 }
 
-async fn table_list(connection: &mut Connection, name: &str, tables: &TableSelection) -> Result<String, PublicationError> {
+async fn table_list(
+    connection: &mut Connection,
+    name: &str,
+    tables: &TableSelection,
+) -> Result<String, PublicationError> {
     let sql = "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
                WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p' AND NOT c.relispartition \
                AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') ORDER BY 1, 2";

@@ -31,7 +31,10 @@ impl FromStr for RowPlace {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let inner = text.strip_prefix('(').and_then(|text| text.strip_suffix(')')).ok_or(RowPlaceParseError)?;
         let (page, line) = inner.split_once(',').ok_or(RowPlaceParseError)?;
-        Ok(Self { page: page.parse().map_err(|_| RowPlaceParseError)?, line: line.parse().map_err(|_| RowPlaceParseError)? })
+        Ok(Self {
+            page: page.parse().map_err(|_| RowPlaceParseError)?,
+            line: line.parse().map_err(|_| RowPlaceParseError)?,
+        })
     }
 }
 
@@ -159,7 +162,13 @@ mod tests {
     fn plan(chunk_pages: u32, pages: &[u32]) -> Plan {
         let tables = pages
             .iter()
-            .map(|pages| PlannedTable { schema: "public".into(), name: "t".into(), heap: 1, filenode: 1, pages: *pages })
+            .map(|pages| PlannedTable {
+                schema: "public".into(),
+                name: "t".into(),
+                heap: 1,
+                filenode: 1,
+                pages: *pages,
+            })
             .collect();
         Plan { consistent_lsn: 1, pg_snapshot: "1:1:".into(), ts_us: 0, chunk_pages, tables }
     }

@@ -145,10 +145,15 @@ fn planned(published: &[PublishedTable]) -> Vec<PlannedTable> {
 }
 
 /// A table that was rewritten while nobody held its lock has its rows elsewhere: progress by place means nothing there.
-fn check_unmoved(plan: &Plan, published: &[PublishedTable], progress: &BTreeMap<ChunkId, Progress>) -> Result<(), RelayError> {
+fn check_unmoved(
+    plan: &Plan,
+    published: &[PublishedTable],
+    progress: &BTreeMap<ChunkId, Progress>,
+) -> Result<(), RelayError> {
     for (index, table) in plan.tables.iter().enumerate() {
         let started = progress.keys().any(|id| id.table == index);
-        let complete = (0..plan.chunk_count(table)).all(|chunk| progress.get(&ChunkId { table: index, chunk }) == Some(&Progress::Done));
+        let complete = (0..plan.chunk_count(table))
+            .all(|chunk| progress.get(&ChunkId { table: index, chunk }) == Some(&Progress::Done));
         let heap = published.iter().flat_map(|table| &table.heaps).find(|heap| heap.oid == table.heap);
         if started && !complete && heap.is_some_and(|heap| heap.filenode != table.filenode) {
             return Err(RelayError::Definite(format!(
@@ -180,8 +185,11 @@ async fn job(
         let Some(schema) = schema else { continue };
         let captured = session.desk.prepare(schema).await?;
         for heap in &table.heaps {
-            let read =
-                HeapToRead { captured: Arc::clone(&captured), from: heap.name.clone(), row_filter: table.row_filter.clone() };
+            let read = HeapToRead {
+                captured: Arc::clone(&captured),
+                from: heap.name.clone(),
+                row_filter: table.row_filter.clone(),
+            };
             ready.insert(heap.oid, read);
         }
     }

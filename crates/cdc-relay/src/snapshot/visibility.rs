@@ -28,7 +28,8 @@ impl FromStr for PgSnapshot {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let bad = || PgSnapshotParseError(text.to_owned());
         let mut parts = text.split(':');
-        let (Some(xmin), Some(xmax), Some(list), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+        let (Some(xmin), Some(xmax), Some(list), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
             return Err(bad());
         };
         let number = |part: &str| part.parse::<u64>().map_err(|_| bad());

@@ -19,16 +19,30 @@ pub enum Moment {
     PauseInTransaction,
 }
 
+/// While a commit is under way nothing is sent. Under a backlog, where nobody is served by hurry, a transaction is
+/// filled for this many times as long as the last commit took, so that commits take a quarter of the time at most.
+const FILL_PER_COMMIT: u32 = 3;
+/// Bound of the above, for a Kafka that is slow.
+const FILL_MAX: Duration = Duration::from_millis(250);
+
 /// The limits of a Kafka transaction.
 #[derive(Debug, Clone, Copy)]
 pub struct Batch {
+    /// As configured, or longer because of slow commits.
+    interval: Duration,
     commit_interval: Duration,
     bytes_max: usize,
 }
 
 impl Batch {
     pub fn new(settings: &RelaySettings) -> Self {
-        Self { commit_interval: settings.commit_interval, bytes_max: settings.batch_bytes_max }
+        let commit_interval = settings.commit_interval;
+        Self { interval: commit_interval, commit_interval, bytes_max: settings.batch_bytes_max }
+    }
+
+    /// A commit took so long.
+    pub fn commit_took(&mut self, took: Duration) {
+        self.interval = self.commit_interval.max((took * FILL_PER_COMMIT).min(FILL_MAX));
     }
 
     /// Whether the open transaction is to be committed now.
@@ -47,7 +61,7 @@ impl Batch {
             || match moment {
                 Moment::InTransaction => false,
                 Moment::Pause => true,
-                Moment::AfterTransaction => age() >= self.commit_interval,
+                Moment::AfterTransaction => age() >= self.interval,
                 Moment::PauseInTransaction => age() >= PARTIAL_AFTER,
             }
     }
@@ -57,7 +71,8 @@ impl Batch {
 mod tests {
     use super::*;
 
-    const BATCH: Batch = Batch { commit_interval: Duration::from_millis(10), bytes_max: 1000 };
+    const INTERVAL: Duration = Duration::from_millis(10);
+    const BATCH: Batch = Batch { interval: INTERVAL, commit_interval: INTERVAL, bytes_max: 1000 };
 
     fn decided(moment: Moment, bytes: usize, age_ms: u64) -> bool {
         BATCH.decide(moment, bytes, || Duration::from_millis(age_ms))
@@ -73,6 +88,19 @@ mod tests {
         assert!(!decided(Moment::AfterTransaction, 1, 9));
         assert!(decided(Moment::AfterTransaction, 1, 10));
         assert!(!decided(Moment::InTransaction, 999, 4_000));
+    }
+
+    #[test]
+    fn slow_commits_are_made_rarer_within_bounds_and_only_under_load() {
+        let mut batch = BATCH;
+        batch.commit_took(Duration::from_millis(20));
+        assert!(!batch.decide(Moment::AfterTransaction, 1, || Duration::from_millis(59)));
+        assert!(batch.decide(Moment::AfterTransaction, 1, || Duration::from_millis(60)));
+        assert!(batch.decide(Moment::Pause, 1, || Duration::ZERO));
+        batch.commit_took(Duration::from_secs(30));
+        assert!(batch.decide(Moment::AfterTransaction, 1, || FILL_MAX));
+        batch.commit_took(Duration::from_millis(1));
+        assert!(batch.decide(Moment::AfterTransaction, 1, || INTERVAL));
     }
 
     #[test]

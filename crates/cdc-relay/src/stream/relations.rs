@@ -18,7 +18,10 @@ enum Known {
     /// The lists leave it out.
     LeftOut,
     /// Described, not looked up yet. `before`: how it was until now, to be kept if nothing changed.
-    Described { shape: RelationShape, before: Option<Arc<CapturedTable>> },
+    Described {
+        shape: RelationShape,
+        before: Option<Arc<CapturedTable>>,
+    },
     Ready(Arc<CapturedTable>),
 }
 
@@ -78,7 +81,8 @@ async fn look_up(
     let found = catalog::table(&mut session.control, shape.id).await.map_err(asked)?;
     let mut types = Vec::new();
     for column in shape.unknown_columns(found.as_ref()) {
-        let described = catalog::column_of_type(&mut session.control, &column.name, column.type_oid, column.typmod).await;
+        let described =
+            catalog::column_of_type(&mut session.control, &column.name, column.type_oid, column.typmod).await;
         types.push(described.map_err(asked)?);
     }
     let schema = shape.with_catalog(found.as_ref(), types);
