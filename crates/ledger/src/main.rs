@@ -1,5 +1,6 @@
 //! The ledger's process: settings, one verification, the exit code.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -114,11 +115,9 @@ fn main() -> ExitCode {
             report = verify(&settings) => report,
             () = context.stop.cancelled() => anyhow::bail!("stopped before the verdict"),
         };
-        if json {
-            println!("{}", serde_json::to_string(&report)?);
-        } else {
-            print!("{}", report.text());
-        }
+        let text = if json { serde_json::to_string(&report)? + "\n" } else { report.text() };
+        // Not `print!`, which panics when the reader has gone.
+        std::io::stdout().write_all(text.as_bytes())?;
         match report {
             report if report.ok => Ok(()),
             report if report.error.is_some() => anyhow::bail!("could not be verified"),
