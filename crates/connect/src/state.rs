@@ -171,6 +171,17 @@ impl State {
         std::mem::take(&mut self.restarts)
     }
 
+    /// Names that statuses or topics are published for although there is no such connector: its worker died
+    /// between the deletion and forgetting them.
+    pub fn orphans(&self) -> BTreeSet<String> {
+        let published = self
+            .connector_status
+            .keys()
+            .chain(self.task_status.keys())
+            .chain(self.topics.iter().filter(|(_, topics)| !topics.is_empty()).map(|(name, _)| name));
+        published.filter(|name| !self.connectors.contains_key(*name)).cloned().collect()
+    }
+
     /// A generation above every published one, for a worker that starts now.
     pub fn next_generation(&self) -> i64 {
         let tasks = self.task_status.values().flat_map(BTreeMap::values);

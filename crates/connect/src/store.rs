@@ -22,6 +22,9 @@ use crate::worker::Worker;
 
 /// A REST call waits this long for Kafka before it answers that it could not.
 const WRITE_WAIT: Duration = Duration::from_secs(10);
+/// At the stop the status queue is written out: until nothing came for so long, but no longer than that.
+const LAST_STATUS_WAIT: Duration = Duration::from_millis(200);
+const LAST_STATUSES_WAIT: Duration = Duration::from_secs(5);
 /// Partitions of the topics when made here: Connect's defaults.
 const CONFIG_PARTITIONS: i32 = 1;
 const OFFSET_PARTITIONS: i32 = 25;
@@ -211,12 +214,7 @@ impl Writer {
         stop: CancellationToken,
     ) -> anyhow::Result<()> {
         let mut backoff = Backoff::default();
-        loop {
-            let record = tokio::select! {
-                record = queue.recv() => record,
-                () = stop.cancelled() => break,
-            };
-            let Some(record) = record else { break };
+        while let Some(record) = stop.run_until_cancelled(queue.recv()).await.flatten() {
             while let Err(error) = self.send(Topic::Statuses, &record).await {
                 tracing::warn!("a status cannot be written, trying again: {error}");
                 if !backoff.wait(&stop).await {
@@ -224,6 +222,16 @@ impl Writer {
                 }
             }
             backoff.reset();
+        }
+        // A deletion whose tombstones are still queued must not come back at the next start.
+        let rest = async {
+            while let Ok(Some(record)) = tokio::time::timeout(LAST_STATUS_WAIT, queue.recv()).await {
+                self.send(Topic::Statuses, &record).await?;
+            }
+            Ok::<_, StoreError>(())
+        };
+        if !matches!(tokio::time::timeout(LAST_STATUSES_WAIT, rest).await, Ok(Ok(()))) {
+            tracing::warn!("some statuses could not be written before the worker stopped");
         }
         Ok(())
     }

@@ -63,6 +63,8 @@ impl Supervisor {
     /// Never; the signature is that of a service task.
     pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
         let mut backoff = Backoff::default();
+        let orphans = self.worker.state().orphans();
+        orphans.iter().for_each(|name| self.forget(name));
         while !stop.is_cancelled() {
             let worker = Arc::clone(&self.worker);
             let changed = worker.changed.notified();
@@ -211,15 +213,20 @@ impl Supervisor {
             if self.worker.state().connector(&name).is_some() {
                 continue; // Its class changed to another worker's.
             }
-            let (tasks, topics): (Vec<u32>, Vec<String>) = {
-                let state = self.worker.state();
-                let tasks = state.task_statuses(&name).map(|(task, _)| task).collect();
-                (tasks, state.topics(&name).map(str::to_owned).collect())
-            };
-            tasks.into_iter().for_each(|task| self.worker.publish_task(&name, task, None));
-            topics.iter().for_each(|topic| self.worker.publish_topic(&name, topic, None));
-            self.worker.publish_connector(&name, None);
+            self.forget(&name);
         }
+    }
+
+    /// Forget everything published about a connector.
+    fn forget(&self, name: &str) {
+        let (tasks, topics): (Vec<u32>, Vec<String>) = {
+            let state = self.worker.state();
+            let tasks = state.task_statuses(name).map(|(task, _)| task).collect();
+            (tasks, state.topics(name).map(str::to_owned).collect())
+        };
+        tasks.into_iter().for_each(|task| self.worker.publish_task(name, task, None));
+        topics.iter().for_each(|topic| self.worker.publish_topic(name, topic, None));
+        self.worker.publish_connector(name, None);
     }
 
     /// Carry out restarts somebody asked for: stopped here, started again by the pass.

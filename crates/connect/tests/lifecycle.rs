@@ -122,6 +122,27 @@ async fn connectors_come_back_after_a_restart_of_the_worker_as_they_were() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn statuses_of_a_connector_deleted_while_its_worker_was_dead_are_forgotten() {
+    let topics = state_topics();
+    let relay = Worker::start(&topics, "relay:8083", vec![Scripted::source(vec![])]).await;
+    relay.post("/connectors", &source("a")).await;
+    relay.wait_task("a", 0, "RUNNING").await;
+    relay.stop().await;
+    let sink_worker = Worker::start(&topics, "sink:8084", vec![Scripted::sink(vec![])]).await;
+    assert_eq!(sink_worker.call("DELETE", "/connectors/a", None, "").await.0, 204);
+    let relay = Worker::start(&topics, "relay:8083", vec![Scripted::source(vec![])]).await;
+    for worker in [&relay, &sink_worker] {
+        testkit::wait_until("it is forgotten", Duration::from_secs(10), async || {
+            worker.get("/connectors/a/status").await.0 == 404
+                && worker.get("/connectors/a/tasks/0/status").await.0 == 404
+        })
+        .await;
+    }
+    relay.stop().await;
+    sink_worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn either_worker_takes_a_connector_and_the_one_with_the_class_runs_it() {
     let topics = state_topics();
     let sinks = Scripted::sink(vec![]);

@@ -65,7 +65,7 @@ impl SinkConfig {
         let store = store_settings(&mut fields);
         let rotation = rotation(&mut fields);
         refuse_unsupported(&mut fields);
-        let tasks_max = fields.number("tasks.max", 1_usize, 1).clamp(1, 1000);
+        let tasks_max = fields.number("tasks.max", 1_usize, 1).clamp(1, crate::plugin::TASKS_MAX);
         let buffer_bytes_max = fields.number("haus.buffer.bytes.max", BUFFER_BYTES_MAX_DEFAULT, 1 << 20);
         let on_null = match fields.text("behavior.on.null.values").unwrap_or("fail") {
             "ignore" => OnNull::Ignore,

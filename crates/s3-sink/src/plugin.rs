@@ -9,6 +9,9 @@ use crate::task;
 /// The connector class `io.confluent.connect.s3.S3SinkConnector`.
 pub struct S3Sink;
 
+/// Each task is a Kafka client of its own; more than partitions are idle anyway.
+pub const TASKS_MAX: usize = 100;
+
 const fn setting(
     name: &'static str,
     kind: &'static str,
@@ -101,8 +104,8 @@ impl Plugin for S3Sink {
     }
 
     fn tasks(&self, config: &Config) -> Vec<Config> {
-        let tasks = config.get("tasks.max").and_then(|text| text.trim().parse().ok()).unwrap_or(1);
-        vec![config.clone(); tasks]
+        let tasks: usize = config.get("tasks.max").and_then(|text| text.trim().parse().ok()).unwrap_or(1);
+        vec![config.clone(); tasks.clamp(1, TASKS_MAX)]
     }
 
     async fn run(&self, task: TaskContext) -> Result<(), TaskError> {
