@@ -5,7 +5,10 @@ use std::time::Duration;
 use serde_json::Value;
 use testkit::wait_until;
 
-use crate::{stack::Stack, tidy::root};
+use crate::{
+    stack::{Stack, kill_now},
+    tidy::root,
+};
 
 const CUSTOMERS: &str = "2000";
 const TABLES: [&str; 5] = ["customers", "products", "orders", "order_items", "payments"];
@@ -20,10 +23,11 @@ async fn nothing_is_lost_or_doubled_when_every_hop_is_killed() {
 
     // GIVEN a relay that is killed in the middle of its snapshot.
     stack.haus(&["connector", "apply"]).await;
-    wait_until("the snapshot's first records", Duration::from_secs(60), async || records(&stack).await > 0).await;
-    stack.kill("cdc-relay").await;
+    let relay = stack.pid("cdc-relay").await.expect("the relay runs");
+    wait_until("the snapshot's first records", Duration::from_secs(60), async || stack.topic_bytes() > 100_000).await;
+    kill_now(relay);
     let at_kill = records(&stack).await;
-    println!("killed the relay with {at_kill} of {seeded} snapshot records in Kafka");
+    assert!(at_kill < seeded, "the kill came too late: {at_kill} of {seeded} snapshot records were in Kafka");
     wait_until("the whole snapshot", Duration::from_secs(120), async || records(&stack).await >= seeded).await;
 
     // WHEN every hop is killed under traffic.

@@ -73,8 +73,17 @@ impl Stack {
     /// `kill -9` of a part by its id. The supervisor starts it again.
     pub async fn kill(&self, name: &str) {
         let pid = testkit::wait_until(&format!("{name} runs"), Duration::from_secs(60), async || self.pid(name).await).await;
-        let status = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
-        assert!(status.success(), "kill {name}");
+        kill_now(pid);
+    }
+
+    /// Bytes that the storefront's topics hold, by the sizes of the broker's log segments: quick to look at, so that a
+    /// test can act while something is under way.
+    pub fn topic_bytes(&self) -> u64 {
+        let Ok(folders) = std::fs::read_dir(self.dir.path().join("haus/kafka/data")) else { return 0 };
+        let of_storefront = folders.flatten().filter(|folder| folder.file_name().to_string_lossy().starts_with("storefront."));
+        let files = of_storefront.filter_map(|folder| std::fs::read_dir(folder.path()).ok()).flat_map(Iterator::flatten);
+        let segments = files.filter(|file| file.path().extension().is_some_and(|extension| extension == "log"));
+        segments.filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len()).sum()
     }
 
     /// A client of the storefront database.
@@ -96,6 +105,12 @@ impl Stack {
         }
         text
     }
+}
+
+/// `kill -9`, by the process' id.
+pub fn kill_now(pid: u32) {
+    let status = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
+    assert!(status.success(), "kill -9 {pid}");
 }
 
 impl Drop for Stack {
