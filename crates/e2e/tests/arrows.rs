@@ -35,9 +35,11 @@ const ADAPTED: &[(&str, &[&str])] = &[
 ];
 
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
-    let metadata = cargo_metadata::MetadataCommand::new().no_deps().other_options(["--locked".to_owned()]).exec().unwrap();
+    let metadata =
+        cargo_metadata::MetadataCommand::new().no_deps().other_options(["--locked".to_owned()]).exec().unwrap();
     let normal = |package: &cargo_metadata::Package| {
-        let kinds = package.dependencies.iter().filter(|dependency| dependency.kind == cargo_metadata::DependencyKind::Normal);
+        let kinds =
+            package.dependencies.iter().filter(|dependency| dependency.kind == cargo_metadata::DependencyKind::Normal);
         kinds.map(|dependency| dependency.name.clone()).collect()
     };
     metadata.workspace_packages().into_iter().map(|package| (package.name.to_string(), normal(package))).collect()
@@ -60,7 +62,10 @@ fn every_dependency_between_our_crates_is_an_arrow_of_the_architecture() {
 fn each_adapted_library_is_named_by_its_adapter_only() {
     for (name, dependencies) in dependencies() {
         for (library, adapters) in ADAPTED {
-            assert!(!dependencies.contains(*library) || adapters.contains(&name.as_str()), "{name} names {library}; {adapters:?} may");
+            assert!(
+                !dependencies.contains(*library) || adapters.contains(&name.as_str()),
+                "{name} names {library}; {adapters:?} may"
+            );
         }
     }
 }

@@ -45,7 +45,12 @@ async fn nothing_is_lost_or_doubled_when_every_hop_is_killed() {
     assert_verified(&report);
     for table in TABLES {
         let rows: i64 = client.query_one(&format!("SELECT count(*) FROM {table}"), &[]).await.unwrap().get(0);
-        let proven = report["tables"].as_array().unwrap().iter().find(|row| row["table"].as_str().unwrap().ends_with(table)).unwrap();
+        let proven = report["tables"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|row| row["table"].as_str().unwrap().ends_with(table))
+            .unwrap();
         assert_eq!(proven["postgres_rows"], rows, "{table}");
         assert_eq!(proven["shape_rows"], rows, "{table}");
         assert_eq!(proven["raw_records"], proven["kafka_records"], "{table}");
@@ -76,7 +81,8 @@ async fn total_rows(client: &tokio_postgres::Client) -> i64 {
 /// Offsets in all topics of the storefront.
 async fn records(stack: &Stack) -> i64 {
     let topics = stack.haus(&["topic", "list"]).await;
-    let of_storefront = topics.as_array().unwrap().iter().filter(|topic| topic["topic"].as_str().unwrap().starts_with("storefront."));
+    let of_storefront =
+        topics.as_array().unwrap().iter().filter(|topic| topic["topic"].as_str().unwrap().starts_with("storefront."));
     of_storefront.map(|topic| topic["offsets"].as_i64().unwrap()).sum()
 }
 
@@ -171,7 +177,9 @@ async fn commands_answer(stack: &Stack) {
     let groups = stack.haus(&["group", "list"]).await;
     assert!(groups.as_array().unwrap().iter().any(|group| group["group"] == "connect-s3-sink-storefront"));
     // A group with members is not reset behind their back.
-    let refused = stack.try_haus(&["group", "reset", "connect-s3-sink-storefront", "--all-topics", "--to-earliest", "--execute"]).await;
+    let refused = stack
+        .try_haus(&["group", "reset", "connect-s3-sink-storefront", "--all-topics", "--to-earliest", "--execute"])
+        .await;
     assert!(!refused.status.success());
     let tail = stack.try_haus(&["topic", "tail", "storefront.public.orders", "-n", "2"]).await;
     let lines = String::from_utf8(tail.stdout).unwrap();
@@ -193,5 +201,9 @@ async fn a_taken_port_is_named_with_its_owner() {
     let output = stack.try_haus(&["up"]).await;
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success());
-    assert!(error.contains(&format!("port {port} is taken by main")) || error.contains(&format!("(pid {})", std::process::id())), "{error}");
+    assert!(
+        error.contains(&format!("port {port} is taken by main"))
+            || error.contains(&format!("(pid {})", std::process::id())),
+        "{error}"
+    );
 }

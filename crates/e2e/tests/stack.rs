@@ -22,7 +22,12 @@ impl Stack {
             set(name, free_port().to_string());
         }
         set("KAFKA_BOOTSTRAP_SERVERS", format!("127.0.0.1:{}", free_port()));
-        for (port, url) in [("REGISTRY_PORT", "SCHEMA_REGISTRY_URL"), ("S3_PORT", "S3_ENDPOINT"), ("CATALOG_PORT", "CATALOG_URL"), ("LAKE_PORT", "LAKE_URL")] {
+        for (port, url) in [
+            ("REGISTRY_PORT", "SCHEMA_REGISTRY_URL"),
+            ("S3_PORT", "S3_ENDPOINT"),
+            ("CATALOG_PORT", "CATALOG_URL"),
+            ("LAKE_PORT", "LAKE_URL"),
+        ] {
             let number = free_port();
             set(port, number.to_string());
             set(url, format!("http://127.0.0.1:{number}"));
@@ -72,7 +77,8 @@ impl Stack {
 
     /// `kill -9` of a part by its id. The supervisor starts it again.
     pub async fn kill(&self, name: &str) {
-        let pid = testkit::wait_until(&format!("{name} runs"), Duration::from_secs(60), async || self.pid(name).await).await;
+        let pid =
+            testkit::wait_until(&format!("{name} runs"), Duration::from_secs(60), async || self.pid(name).await).await;
         kill_now(pid);
     }
 
@@ -80,8 +86,10 @@ impl Stack {
     /// test can act while something is under way.
     pub fn topic_bytes(&self) -> u64 {
         let Ok(folders) = std::fs::read_dir(self.dir.path().join("haus/kafka/data")) else { return 0 };
-        let of_storefront = folders.flatten().filter(|folder| folder.file_name().to_string_lossy().starts_with("storefront."));
-        let files = of_storefront.filter_map(|folder| std::fs::read_dir(folder.path()).ok()).flat_map(Iterator::flatten);
+        let of_storefront =
+            folders.flatten().filter(|folder| folder.file_name().to_string_lossy().starts_with("storefront."));
+        let files =
+            of_storefront.filter_map(|folder| std::fs::read_dir(folder.path()).ok()).flat_map(Iterator::flatten);
         let segments = files.filter(|file| file.path().extension().is_some_and(|extension| extension == "log"));
         segments.filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len()).sum()
     }
@@ -89,7 +97,8 @@ impl Stack {
     /// A client of the storefront database.
     pub async fn postgres(&self) -> tokio_postgres::Client {
         let url = format!("postgresql://postgres:postgres@127.0.0.1:{}/storefront", self.setting("POSTGRES_PORT"));
-        let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.expect("connect to the storefront");
+        let (client, connection) =
+            tokio_postgres::connect(&url, tokio_postgres::NoTls).await.expect("connect to the storefront");
         tokio::spawn(connection);
         client
     }
@@ -101,7 +110,11 @@ impl Stack {
         for entry in entries.flatten() {
             let log = std::fs::read_to_string(entry.path()).unwrap_or_default();
             let lines: Vec<_> = log.lines().collect();
-            text.push_str(&format!("--- {}\n{}\n", entry.path().display(), lines[lines.len().saturating_sub(12)..].join("\n")));
+            text.push_str(&format!(
+                "--- {}\n{}\n",
+                entry.path().display(),
+                lines[lines.len().saturating_sub(12)..].join("\n")
+            ));
         }
         text
     }

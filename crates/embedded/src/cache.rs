@@ -38,7 +38,11 @@ const ROOT_SHARED: &str = "/var/cache/haus-am-see";
 pub fn postgres_home() -> Result<PathBuf, EmbeddedError> {
     let shared = if rustix::process::geteuid().is_root() { PathBuf::from(ROOT_SHARED) } else { root() };
     let path = shared.join(format!("postgres-{POSTGRES_VERSION}"));
-    if path.join("bin/postgres").is_file() { Ok(path) } else { Err(EmbeddedError::NotFetched { what: "PostgreSQL", path }) }
+    if path.join("bin/postgres").is_file() {
+        Ok(path)
+    } else {
+        Err(EmbeddedError::NotFetched { what: "PostgreSQL", path })
+    }
 }
 
 #[cfg(test)]

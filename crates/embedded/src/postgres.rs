@@ -64,7 +64,12 @@ impl Postgres {
             Ok(version) if version.trim() == MAJOR_VERSION => {}
             Ok(version) => {
                 let found = version.trim().to_owned();
-                return Err(EmbeddedError::WrongVersion { what: "the Postgres data", found, expected: MAJOR_VERSION, path: data });
+                return Err(EmbeddedError::WrongVersion {
+                    what: "the Postgres data",
+                    found,
+                    expected: MAJOR_VERSION,
+                    path: data,
+                });
             }
             Err(_) => self.init(&home, &data).await?,
         }
@@ -111,7 +116,8 @@ impl Postgres {
         let (program, args) = unprivileged(&home.join("bin/initdb"), &args);
         let output = Command::new(&program).args(&args).current_dir(&self.dir).output().await;
         let _ = std::fs::remove_file(&password);
-        let output = output.map_err(|source| EmbeddedError::Process { action: "run", name: "initdb".into(), source })?;
+        let output =
+            output.map_err(|source| EmbeddedError::Process { action: "run", name: "initdb".into(), source })?;
         if !output.status.success() {
             return Err(EmbeddedError::Ended {
                 name: "initdb".into(),
@@ -166,5 +172,6 @@ fn unprivileged(program: &Path, args: &[String]) -> (PathBuf, Vec<String>) {
 }
 
 fn chown(path: &Path) -> Result<(), EmbeddedError> {
-    std::os::unix::fs::chown(path, Some(UNPRIVILEGED_ID), Some(UNPRIVILEGED_ID)).map_err(file_error("give to nobody", path))
+    std::os::unix::fs::chown(path, Some(UNPRIVILEGED_ID), Some(UNPRIVILEGED_ID))
+        .map_err(file_error("give to nobody", path))
 }

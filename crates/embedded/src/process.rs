@@ -65,7 +65,8 @@ impl ProcessSpec {
         if let Some(folder) = self.log.parent() {
             std::fs::create_dir_all(folder).map_err(file_error("make folder", folder))?;
         }
-        let log = File::options().create(true).append(true).open(&self.log).map_err(file_error("open log", &self.log))?;
+        let log =
+            File::options().create(true).append(true).open(&self.log).map_err(file_error("open log", &self.log))?;
         let log_start_bytes = log.metadata().map_err(file_error("look at log", &self.log))?.len();
         let stderr = log.try_clone().map_err(file_error("open log", &self.log))?;
         // Postgres as root goes through setpriv itself: a change of user forgets the signal, so it is set in that same call.
@@ -93,7 +94,9 @@ impl ProcessSpec {
             command.current_dir(dir);
         }
         let child = command.spawn().map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => EmbeddedError::ProgramMissing { program: self.program.display().to_string() },
+            std::io::ErrorKind::NotFound => {
+                EmbeddedError::ProgramMissing { program: self.program.display().to_string() }
+            }
             _ => EmbeddedError::Process { action: "start", name: self.name.clone(), source },
         })?;
         let pid = child.id().unwrap_or_default();

@@ -40,7 +40,8 @@ impl Api {
         let response = request.send().await.map_err(|error| self.away(&error))?;
         let status = response.status().as_u16();
         let text = response.text().await.with_context(|| format!("read the answer of {}", self.service))?;
-        let body = serde_json::from_str(&text).unwrap_or(if text.is_empty() { Value::Null } else { Value::String(text) });
+        let body =
+            serde_json::from_str(&text).unwrap_or(if text.is_empty() { Value::Null } else { Value::String(text) });
         Ok(Answer { status, body })
     }
 
@@ -68,17 +69,26 @@ impl Api {
         if (200..300).contains(&answer.status) {
             return Ok(answer.body);
         }
-        let message = ["message", "error", "detail"]
-            .iter()
-            .find_map(|field| answer.body.get(*field))
-            .map_or_else(|| answer.body.to_string(), |message| message.as_str().map_or_else(|| message.to_string(), str::to_owned));
+        let message = ["message", "error", "detail"].iter().find_map(|field| answer.body.get(*field)).map_or_else(
+            || answer.body.to_string(),
+            |message| message.as_str().map_or_else(|| message.to_string(), str::to_owned),
+        );
         bail!("{} answered {}: {message}", self.service, answer.status)
     }
 
     fn away(&self, error: &reqwest::Error) -> anyhow::Error {
         if error.is_timeout() {
-            return anyhow::anyhow!("{} at {} does not answer in time; see `haus status` and `haus logs {}`", self.service, self.base, self.service);
+            return anyhow::anyhow!(
+                "{} at {} does not answer in time; see `haus status` and `haus logs {}`",
+                self.service,
+                self.base,
+                self.service
+            );
         }
-        anyhow::anyhow!("{} at {} cannot be reached; is the stack up? (`haus up`, `haus status`)", self.service, self.base)
+        anyhow::anyhow!(
+            "{} at {} cannot be reached; is the stack up? (`haus up`, `haus status`)",
+            self.service,
+            self.base
+        )
     }
 }

@@ -33,8 +33,10 @@ pub async fn apply(settings: &Settings, files: &[PathBuf]) -> anyhow::Result<Vec
     let mut outcomes = Vec::new();
     for file in files {
         let text = std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
-        let rendered = render_template(&text, |name| lookup(settings, name)).with_context(|| format!("{}", file.display()))?;
-        let connector: Value = serde_json::from_str(&rendered).with_context(|| format!("{} is not JSON", file.display()))?;
+        let rendered =
+            render_template(&text, |name| lookup(settings, name)).with_context(|| format!("{}", file.display()))?;
+        let connector: Value =
+            serde_json::from_str(&rendered).with_context(|| format!("{} is not JSON", file.display()))?;
         outcomes.push(apply_one(&api, &connector).await.with_context(|| format!("{}", file.display()))?);
     }
     Ok(outcomes)
@@ -53,7 +55,9 @@ async fn apply_one(api: &Api, connector: &Value) -> anyhow::Result<Applied> {
     let current = api.expect_success(current)?;
     // Secrets come back masked: they do not tell whether the configuration changed.
     let same = config.iter().all(|(key, value)| model::secret::names_secret(key) || current.get(key) == Some(value))
-        && current.as_object().is_some_and(|current| current.keys().all(|key| key == "name" || config.contains_key(key)));
+        && current
+            .as_object()
+            .is_some_and(|current| current.keys().all(|key| key == "name" || config.contains_key(key)));
     if same {
         return Ok(Applied { name: name.to_owned(), outcome: "unchanged" });
     }
@@ -63,9 +67,12 @@ async fn apply_one(api: &Api, connector: &Value) -> anyhow::Result<Applied> {
 
 fn lookup(settings: &Settings, name: &str) -> Option<String> {
     // The settings first: they hold the defaults of what the environment leaves open.
-    settings.environment().into_iter().find(|(known, _)| known == name).map(|(_, value)| value).or_else(|| {
-        std::env::var(name).ok().or_else(|| default_of(name).map(str::to_owned))
-    })
+    settings
+        .environment()
+        .into_iter()
+        .find(|(known, _)| known == name)
+        .map(|(_, value)| value)
+        .or_else(|| std::env::var(name).ok().or_else(|| default_of(name).map(str::to_owned)))
 }
 
 /// Defaults of the variables that only templates use; the same as in `.env`.
@@ -138,7 +145,13 @@ pub fn status_table(connectors: &Value) -> String {
         let tasks: Vec<_> = status["tasks"].as_array().into_iter().flatten().collect();
         let states: Vec<_> = tasks.iter().filter_map(|task| task["state"].as_str()).collect();
         let trace = tasks.iter().filter_map(|task| task["trace"].as_str()?.lines().next()).next().unwrap_or_default();
-        table.add_row([name.as_str(), status["type"].as_str().unwrap_or("?"), status["connector"]["state"].as_str().unwrap_or("?"), &states.join(" "), trace]);
+        table.add_row([
+            name.as_str(),
+            status["type"].as_str().unwrap_or("?"),
+            status["connector"]["state"].as_str().unwrap_or("?"),
+            &states.join(" "),
+            trace,
+        ]);
     }
     table.to_string()
 }
@@ -150,7 +163,10 @@ mod tests {
 
     #[test]
     fn variables_are_replaced_and_providers_left_alone() {
-        let text = render_template(r#"{"a": "${HOST}", "b": "${env:SECRET}"}"#, |name| (name == "HOST").then(|| "d\"b".to_owned())).unwrap();
+        let text = render_template(r#"{"a": "${HOST}", "b": "${env:SECRET}"}"#, |name| {
+            (name == "HOST").then(|| "d\"b".to_owned())
+        })
+        .unwrap();
         assert_eq!(text, r#"{"a": "d\"b", "b": "${env:SECRET}"}"#);
     }
 

@@ -30,7 +30,11 @@ pub async fn run(settings: &Settings) -> anyhow::Result<bool> {
     say!("the stack {how} after {:.1} s", report.seconds);
     if is_empty(settings).await? {
         let answer = seed::full(settings, &Seed { count: CUSTOMERS, batch_size: 1_000, seed: None }, false).await?;
-        say!("seeded {} customers' worth of data in {:.1} s", render::count(10_000), answer["seconds"].as_f64().unwrap_or(0.0));
+        say!(
+            "seeded {} customers' worth of data in {:.1} s",
+            render::count(10_000),
+            answer["seconds"].as_f64().unwrap_or(0.0)
+        );
     } else {
         say!("the shop has data already; going on with it");
     }
@@ -42,7 +46,10 @@ pub async fn run(settings: &Settings) -> anyhow::Result<bool> {
     print_marts(settings).await?;
     print_places(settings);
     say!("\n{}", status::text(&status::gather(settings).await?));
-    say!("\ndone in {:.1} s. The stack stays up: `make down` stops it, `make clean-data` forgets it.", begin.elapsed().as_secs_f64());
+    say!(
+        "\ndone in {:.1} s. The stack stays up: `make down` stops it, `make clean-data` forgets it.",
+        begin.elapsed().as_secs_f64()
+    );
     Ok(verified["ok"] == Value::Bool(true))
 }
 
@@ -56,7 +63,8 @@ async fn run_traffic(settings: &Settings) -> anyhow::Result<()> {
     seed::traffic(settings, &TrafficCommand::Start { rate: TRAFFIC_RATE }).await?;
     let bar = ProgressBar::new(TRAFFIC_SECONDS);
     bar.set_style(
-        ProgressStyle::with_template("  traffic {bar:40} {pos}/{len} s").unwrap_or_else(|_| ProgressStyle::default_bar()),
+        ProgressStyle::with_template("  traffic {bar:40} {pos}/{len} s")
+            .unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
     for _ in 0..TRAFFIC_SECONDS {
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -65,7 +73,11 @@ async fn run_traffic(settings: &Settings) -> anyhow::Result<()> {
     bar.finish_and_clear();
     let before = seed::traffic(settings, &TrafficCommand::Status).await?;
     seed::traffic(settings, &TrafficCommand::Stop).await?;
-    say!("ran traffic for {TRAFFIC_SECONDS} s: {} transactions so far, {} errors", before["transactions"], before["errors"]);
+    say!(
+        "ran traffic for {TRAFFIC_SECONDS} s: {} transactions so far, {} errors",
+        before["transactions"],
+        before["errors"]
+    );
     Ok(())
 }
 
@@ -76,10 +88,14 @@ fn spinner(message: &'static str) -> ProgressBar {
 }
 
 async fn print_marts(settings: &Settings) -> anyhow::Result<()> {
-    let daily = lake::query(settings, "SELECT day, orders, revenue FROM serve.daily_revenue ORDER BY day DESC LIMIT 14", None).await?;
+    let daily =
+        lake::query(settings, "SELECT day, orders, revenue FROM serve.daily_revenue ORDER BY day DESC LIMIT 14", None)
+            .await?;
     let mut days: Vec<_> = daily["rows"].as_array().cloned().unwrap_or_default();
     days.reverse();
-    let revenue = |row: &Value| row[2].as_str().and_then(|text| text.parse::<f64>().ok()).or_else(|| row[2].as_f64()).unwrap_or(0.0);
+    let revenue = |row: &Value| {
+        row[2].as_str().and_then(|text| text.parse::<f64>().ok()).or_else(|| row[2].as_f64()).unwrap_or(0.0)
+    };
     let max = days.iter().map(revenue).fold(0.0, f64::max);
     say!("\nrevenue per day (serve.daily_revenue, last 14 days)");
     for row in &days {
@@ -87,10 +103,17 @@ async fn print_marts(settings: &Settings) -> anyhow::Result<()> {
         say!("  {day} {:<40} {:>12.2}", render::bar(revenue(row), max, CHART_WIDTH), revenue(row));
     }
     say!("\ntop products (serve.product_sales)");
-    let top = lake::query(settings, "SELECT name, category, units, revenue FROM serve.product_sales ORDER BY revenue DESC, name LIMIT 5", None).await?;
+    let top = lake::query(
+        settings,
+        "SELECT name, category, units, revenue FROM serve.product_sales ORDER BY revenue DESC, name LIMIT 5",
+        None,
+    )
+    .await?;
     say!("{}", lake::result_table(&top));
     say!("\norder funnel (serve.order_funnel)");
-    let funnel = lake::query(settings, "SELECT status, orders, total FROM serve.order_funnel ORDER BY orders DESC", None).await?;
+    let funnel =
+        lake::query(settings, "SELECT status, orders, total FROM serve.order_funnel ORDER BY orders DESC", None)
+            .await?;
     say!("{}", lake::result_table(&funnel));
     Ok(())
 }
@@ -99,7 +122,8 @@ fn print_places(settings: &Settings) {
     let mut table = render::table(&["what", "where", "credentials"], &[]);
     let local = |port: u16, path: &str| format!("{}{path}", settings.local(port));
     let keys = format!("{} / {}", settings.aws_access_key_id, settings.aws_secret_access_key.expose());
-    let postgres = format!("postgresql://{}:{}/{}", settings.postgres_host, settings.postgres_port, settings.storefront_db);
+    let postgres =
+        format!("postgresql://{}:{}/{}", settings.postgres_host, settings.postgres_port, settings.storefront_db);
     // The playground's own defaults, on loopback, shown so that a person can log in; as the issue of a demo asks.
     let login = format!("{} / {}", settings.postgres_user, settings.postgres_password.expose());
     let rows = [

@@ -55,7 +55,10 @@ async fn list(admin: &Admin) -> anyhow::Result<(String, Value)> {
     for group in &groups {
         table.add_row([group.group.clone(), group.state.clone(), group.members.to_string()]);
     }
-    let facts = groups.iter().map(|group| json!({"group": group.group, "state": group.state, "members": group.members})).collect();
+    let facts = groups
+        .iter()
+        .map(|group| json!({"group": group.group, "state": group.state, "members": group.members}))
+        .collect();
     Ok((table.to_string(), Value::Array(facts)))
 }
 
@@ -63,9 +66,16 @@ async fn describe(admin: &Admin, name: &str) -> anyhow::Result<(String, Value)> 
     let group = admin.group(name).await?;
     let offsets = admin.group_offsets(name).await?;
     let owner = |at: &TopicPartition| {
-        group.members.iter().find(|member| member.partitions.contains(at)).map_or("-", |member| member.client_id.as_str())
+        group
+            .members
+            .iter()
+            .find(|member| member.partitions.contains(at))
+            .map_or("-", |member| member.client_id.as_str())
     };
-    let mut table = render::table(&["topic", "partition", "committed", "end", "lag", "member"], &["partition", "committed", "end", "lag"]);
+    let mut table = render::table(
+        &["topic", "partition", "committed", "end", "lag", "member"],
+        &["partition", "committed", "end", "lag"],
+    );
     let mut rows = Vec::new();
     for offset in &offsets {
         let at = &offset.partition;
@@ -103,7 +113,12 @@ async fn run_reset(admin: &Admin, reset: Reset) -> anyhow::Result<(String, Value
     let mut rows = Vec::new();
     for change in &changes {
         let from = change.from.map_or_else(|| "-".to_owned(), |from| from.to_string());
-        table.add_row([change.partition.topic.to_string(), change.partition.partition.to_string(), from, change.to.to_string()]);
+        table.add_row([
+            change.partition.topic.to_string(),
+            change.partition.partition.to_string(),
+            from,
+            change.to.to_string(),
+        ]);
         rows.push(json!({"topic": &*change.partition.topic, "partition": change.partition.partition.0,
             "from": change.from.map(|from| from.0), "to": change.to.0}));
     }

@@ -100,7 +100,11 @@ pub fn verify_text(report: &Value) -> String {
         text.push('\n');
         text.push_str(&difference);
     }
-    text.push_str(if report["ok"] == json!(true) { "\nverified: nothing lost, nothing doubled" } else { "\nNOT verified" });
+    text.push_str(if report["ok"] == json!(true) {
+        "\nverified: nothing lost, nothing doubled"
+    } else {
+        "\nNOT verified"
+    });
     text
 }
 

@@ -19,7 +19,13 @@ const FOLLOW_INTERVAL: Duration = Duration::from_millis(200);
 ///
 /// # Errors
 /// When there is no such log.
-pub async fn run(haus_dir: &Path, name: Option<&str>, lines: usize, follow: bool, stop: &CancellationToken) -> anyhow::Result<()> {
+pub async fn run(
+    haus_dir: &Path,
+    name: Option<&str>,
+    lines: usize,
+    follow: bool,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
     let files = files(&haus_dir.join("logs"), name)?;
     let width = files.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     let single = files.len() == 1;
@@ -56,7 +62,8 @@ pub async fn run(haus_dir: &Path, name: Option<&str>, lines: usize, follow: bool
 }
 
 fn files(folder: &Path, name: Option<&str>) -> anyhow::Result<Vec<(String, PathBuf)>> {
-    let entries = std::fs::read_dir(folder).with_context(|| format!("no logs in {}; was the stack ever up?", folder.display()))?;
+    let entries = std::fs::read_dir(folder)
+        .with_context(|| format!("no logs in {}; was the stack ever up?", folder.display()))?;
     let mut files: Vec<_> = entries
         .flatten()
         .filter_map(|entry| {

@@ -144,13 +144,24 @@ async fn run(haus: Haus, context: &service::Context) -> anyhow::Result<bool> {
     match command {
         Command::Up(options) => {
             let report = up::up(&settings, options, as_json).await?;
-            let connectors: Vec<_> = report.connectors.iter().map(|applied| format!("{} {}", applied.name, applied.outcome)).collect();
+            let connectors: Vec<_> =
+                report.connectors.iter().map(|applied| format!("{} {}", applied.name, applied.outcome)).collect();
             let how = if report.already_running { "was up already" } else { "is up" };
-            show(format!("the stack {how} ({:.1} s); connectors: {}", report.seconds, connectors.join(", ")), serde_json::to_value(&report)?);
+            show(
+                format!("the stack {how} ({:.1} s); connectors: {}", report.seconds, connectors.join(", ")),
+                serde_json::to_value(&report)?,
+            );
         }
         Command::Down => {
             let stopped = up::down(&settings).await?;
-            show(if stopped { "the stack is down; its data stays in .haus".into() } else { "the stack was not up".into() }, json!({"stopped": stopped}));
+            show(
+                if stopped {
+                    "the stack is down; its data stays in .haus".into()
+                } else {
+                    "the stack was not up".into()
+                },
+                json!({"stopped": stopped}),
+            );
         }
         Command::Status { once } => return show_status(&settings, as_json, once, context).await,
         Command::Seed(seed) => {
@@ -181,12 +192,18 @@ async fn run(haus: Haus, context: &service::Context) -> anyhow::Result<bool> {
             show(lake::verify_text(&report), report);
             return Ok(ok);
         }
-        Command::Logs { name, lines, follow } => logs::run(&settings.haus_dir, name.as_deref(), lines, follow, &context.stop).await?,
+        Command::Logs { name, lines, follow } => {
+            logs::run(&settings.haus_dir, name.as_deref(), lines, follow, &context.stop).await?
+        }
         Command::Demo => return demo::run(&settings).await,
         Command::Migrate => {
             let report = databases::migrate(&settings).await?;
             let applied: Vec<_> = report.applied.iter().map(|applied| applied.script.clone()).collect();
-            let text = if applied.is_empty() { "nothing to migrate".to_owned() } else { format!("applied {}", applied.join(", ")) };
+            let text = if applied.is_empty() {
+                "nothing to migrate".to_owned()
+            } else {
+                format!("applied {}", applied.join(", "))
+            };
             show(text, json!({"applied": applied}));
         }
         Command::Supervise { .. } => anyhow::bail!("`haus supervise` is started by `haus up`"),
@@ -194,7 +211,11 @@ async fn run(haus: Haus, context: &service::Context) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-async fn run_connector(settings: &Settings, command: ConnectorCommand, show: impl Fn(String, Value)) -> anyhow::Result<()> {
+async fn run_connector(
+    settings: &Settings,
+    command: ConnectorCommand,
+    show: impl Fn(String, Value),
+) -> anyhow::Result<()> {
     let api = connector::api(settings)?;
     match command {
         ConnectorCommand::Apply { files } => {
@@ -221,7 +242,12 @@ async fn run_connector(settings: &Settings, command: ConnectorCommand, show: imp
 }
 
 /// Prints the status once, or again and again on a terminal until Ctrl-C. `false` when the stack is not up.
-async fn show_status(settings: &Settings, as_json: bool, once: bool, context: &service::Context) -> anyhow::Result<bool> {
+async fn show_status(
+    settings: &Settings,
+    as_json: bool,
+    once: bool,
+    context: &service::Context,
+) -> anyhow::Result<bool> {
     let live = !once && !as_json && std::io::stdout().is_terminal();
     loop {
         let status = status::gather(settings).await?;

@@ -16,7 +16,10 @@ pub fn taken(wanted: &[u16]) -> Vec<Taken> {
     wanted
         .iter()
         .filter(|port| TcpListener::bind(("127.0.0.1", **port)).is_err())
-        .map(|port| Taken { port: *port, owner: owner(*port).unwrap_or_else(|| "a process that this user cannot see".into()) })
+        .map(|port| Taken {
+            port: *port,
+            owner: owner(*port).unwrap_or_else(|| "a process that this user cannot see".into()),
+        })
         .collect()
 }
 

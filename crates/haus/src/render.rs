@@ -14,7 +14,10 @@ macro_rules! say {
 #[must_use]
 pub fn table(header: &[&str], right: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Disabled).set_header(header);
+    table
+        .load_preset(presets::UTF8_BORDERS_ONLY)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(header);
     for (index, name) in header.iter().enumerate() {
         if right.contains(name)
             && let Some(column) = table.column_mut(index)

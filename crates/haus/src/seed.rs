@@ -52,7 +52,8 @@ pub async fn full(settings: &Settings, seed: &Seed, quiet: bool) -> anyhow::Resu
     }
     let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new(0) };
     bar.set_style(
-        ProgressStyle::with_template("  seed {bar:40} {human_pos}/{human_len} rows").unwrap_or_else(|_| ProgressStyle::default_bar()),
+        ProgressStyle::with_template("  seed {bar:40} {human_pos}/{human_len} rows")
+            .unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
     let work = long.post(&path, None);
     tokio::pin!(work);
@@ -92,13 +93,20 @@ pub fn text(answer: &Value) -> String {
         lines.push(status.to_owned());
     }
     if let Some(running) = answer["running"].as_bool() {
-        lines.push(if running { format!("traffic runs at {} transactions/s", answer["rate"]) } else { "no traffic".to_owned() });
+        lines.push(if running {
+            format!("traffic runs at {} transactions/s", answer["rate"])
+        } else {
+            "no traffic".to_owned()
+        });
         lines.push(format!("{} transactions, {} errors", answer["transactions"], answer["errors"]));
     }
     for (table, rows) in answer["rows"].as_object().into_iter().flatten() {
         lines.push(match rows.as_u64() {
             Some(rows) => format!("  {table:<12} {rows}"),
-            None => format!("  {table:<12} {} inserted, {} updated, {} deleted", rows["inserted"], rows["updated"], rows["deleted"]),
+            None => format!(
+                "  {table:<12} {} inserted, {} updated, {} deleted",
+                rows["inserted"], rows["updated"], rows["deleted"]
+            ),
         });
     }
     lines.join("\n")

@@ -21,15 +21,35 @@ pub struct Settings {
     pub postgres_port: u16,
     #[arg(long, env = "POSTGRES_USER", default_value = "postgres", global = true, hide = true)]
     pub postgres_user: String,
-    #[arg(long, env = "POSTGRES_PASSWORD", default_value = "postgres", global = true, hide = true, hide_env_values = true)]
+    #[arg(
+        long,
+        env = "POSTGRES_PASSWORD",
+        default_value = "postgres",
+        global = true,
+        hide = true,
+        hide_env_values = true
+    )]
     pub postgres_password: Secret,
     #[arg(long, env = "STOREFRONT_DB", default_value = "storefront", global = true, hide = true)]
     pub storefront_db: String,
     #[arg(long, env = "DEBEZIUM_USER", default_value = "debezium", global = true, hide = true)]
     pub debezium_user: String,
-    #[arg(long, env = "DEBEZIUM_PASSWORD", default_value = "debezium", global = true, hide = true, hide_env_values = true)]
+    #[arg(
+        long,
+        env = "DEBEZIUM_PASSWORD",
+        default_value = "debezium",
+        global = true,
+        hide = true,
+        hide_env_values = true
+    )]
     pub debezium_password: Secret,
-    #[arg(long, env = "DEBEZIUM_STOREFRONT_PUBLICATION_NAME", default_value = "storefront_publication", global = true, hide = true)]
+    #[arg(
+        long,
+        env = "DEBEZIUM_STOREFRONT_PUBLICATION_NAME",
+        default_value = "storefront_publication",
+        global = true,
+        hide = true
+    )]
     pub debezium_storefront_publication_name: String,
     #[arg(long, env = "SEEDER_PORT", default_value_t = 8000, global = true, hide = true)]
     pub seeder_port: u16,
@@ -57,7 +77,14 @@ pub struct Settings {
     pub s3_endpoint: String,
     #[arg(long, env = "AWS_ACCESS_KEY_ID", default_value = "minio", global = true, hide = true)]
     pub aws_access_key_id: String,
-    #[arg(long, env = "AWS_SECRET_ACCESS_KEY", default_value = "minio123", global = true, hide = true, hide_env_values = true)]
+    #[arg(
+        long,
+        env = "AWS_SECRET_ACCESS_KEY",
+        default_value = "minio123",
+        global = true,
+        hide = true,
+        hide_env_values = true
+    )]
     pub aws_secret_access_key: Secret,
     #[arg(long, env = "RAW_BUCKET", default_value = "raw", global = true, hide = true)]
     pub raw_bucket: String,

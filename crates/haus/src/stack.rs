@@ -22,7 +22,11 @@ pub enum Kind {
     Postgres(Postgres),
     Kafka(Kafka),
     /// One of our binaries, ready when this URL answers 2xx.
-    Service { binary: &'static str, args: &'static [&'static str], health: String },
+    Service {
+        binary: &'static str,
+        args: &'static [&'static str],
+        health: String,
+    },
     /// Databases and migrations: runs once at every start.
     Migrations,
 }

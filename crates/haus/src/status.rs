@@ -115,7 +115,9 @@ async fn health(part: &Part) -> String {
             }
         }
         _ => match part.port {
-            Some(port) if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() => "does not listen".into(),
+            Some(port) if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() => {
+                "does not listen".into()
+            }
             _ => "ok".into(),
         },
     }
@@ -133,7 +135,8 @@ fn unhealthy_parts(body: &Value) -> String {
 }
 
 async fn lag(settings: &Settings, lake: &Value) -> Lag {
-    let postgres_to_kafka_bytes = tokio::time::timeout(PROBE_TIMEOUT, slot_lag(settings)).await.ok().and_then(Result::ok).flatten();
+    let postgres_to_kafka_bytes =
+        tokio::time::timeout(PROBE_TIMEOUT, slot_lag(settings)).await.ok().and_then(Result::ok).flatten();
     let offsets = tokio::time::timeout(PROBE_TIMEOUT, sink_offsets(settings)).await.ok().and_then(Result::ok);
     let stage = next_offsets(lake, "stage");
     let shape = next_offsets(lake, "shape");
@@ -144,8 +147,16 @@ async fn lag(settings: &Settings, lake: &Value) -> Lag {
             raw_to_stage = Some(behind(offsets.iter().map(|(at, committed, _)| (at.as_str(), *committed)), stage));
         }
     }
-    let stage_to_shape = stage.as_ref().zip(shape.as_ref()).map(|(stage, shape)| behind(stage.iter().map(|(at, next)| (at.as_str(), *next)), shape));
-    Lag { postgres_to_kafka_bytes, kafka_to_raw_offsets: kafka_to_raw, raw_to_stage_offsets: raw_to_stage, stage_to_shape_offsets: stage_to_shape }
+    let stage_to_shape = stage
+        .as_ref()
+        .zip(shape.as_ref())
+        .map(|(stage, shape)| behind(stage.iter().map(|(at, next)| (at.as_str(), *next)), shape));
+    Lag {
+        postgres_to_kafka_bytes,
+        kafka_to_raw_offsets: kafka_to_raw,
+        raw_to_stage_offsets: raw_to_stage,
+        stage_to_shape_offsets: stage_to_shape,
+    }
 }
 
 async fn slot_lag(settings: &Settings) -> anyhow::Result<Option<i64>> {
@@ -163,7 +174,10 @@ async fn slot_lag(settings: &Settings) -> anyhow::Result<Option<i64>> {
 async fn sink_offsets(settings: &Settings) -> anyhow::Result<Vec<(String, i64, i64)>> {
     let admin = Admin::new(&Cluster::new(&settings.kafka_bootstrap_servers, "haus"))?;
     let offsets = admin.group_offsets(SINK_GROUP).await?;
-    Ok(offsets.into_iter().map(|offset| (offset.partition.to_string(), offset.committed.0, offset.watermarks.high.0)).collect())
+    Ok(offsets
+        .into_iter()
+        .map(|offset| (offset.partition.to_string(), offset.committed.0, offset.watermarks.high.0))
+        .collect())
 }
 
 /// Next offsets per `topic-partition` of one layer, from the lake's `/status`. `None` when the lake is away.
@@ -174,7 +188,9 @@ fn next_offsets(lake: &Value, layer: &str) -> Option<HashMap<String, i64>> {
             for (partition, offset) in partitions.as_object().into_iter().flatten() {
                 let offset = offset.as_i64()?;
                 // Several tables follow a topic in `shape`: the slowest counts.
-                next.entry(format!("{topic}-{partition}")).and_modify(|known| *known = offset.min(*known)).or_insert(offset);
+                next.entry(format!("{topic}-{partition}"))
+                    .and_modify(|known| *known = offset.min(*known))
+                    .or_insert(offset);
             }
         }
     }
@@ -191,9 +207,13 @@ pub fn text(status: &Status) -> String {
     if !status.up {
         return "the stack is not up (`haus up` starts it)".to_owned();
     }
-    let mut table = render::table(&["process", "port", "pid", "memory", "restarts", "health"], &["port", "pid", "memory", "restarts"]);
+    let mut table = render::table(
+        &["process", "port", "pid", "memory", "restarts", "health"],
+        &["port", "pid", "memory", "restarts"],
+    );
     for process in &status.processes {
-        let memory = if process.resident_bytes == 0 { String::new() } else { render::megabytes(process.resident_bytes) };
+        let memory =
+            if process.resident_bytes == 0 { String::new() } else { render::megabytes(process.resident_bytes) };
         table.add_row([
             process.name.clone(),
             process.port.map_or_else(String::new, |port| port.to_string()),

@@ -37,7 +37,8 @@ pub async fn supervise(settings: Settings, external: bool, context: &Context) ->
         parts.iter().map(|part| (part.name, watch::channel(Stage::Waiting).0)).collect();
     let stages = Arc::new(stages);
     for part in parts.iter().cloned() {
-        let dependents = parts.iter().filter(|other| other.needs.contains(&part.name)).map(|other| other.name).collect();
+        let dependents =
+            parts.iter().filter(|other| other.needs.contains(&part.name)).map(|other| other.name).collect();
         let keeper = Keeper {
             part,
             dependents,
@@ -204,7 +205,12 @@ impl Keeper {
 fn can_mend_itself(error: &anyhow::Error) -> bool {
     match error.downcast_ref::<EmbeddedError>() {
         Some(EmbeddedError::Ended { .. } | EmbeddedError::NotReady { .. } | EmbeddedError::Process { .. }) => true,
-        Some(EmbeddedError::NotFetched { .. } | EmbeddedError::ProgramMissing { .. } | EmbeddedError::File { .. } | EmbeddedError::WrongVersion { .. }) => false,
+        Some(
+            EmbeddedError::NotFetched { .. }
+            | EmbeddedError::ProgramMissing { .. }
+            | EmbeddedError::File { .. }
+            | EmbeddedError::WrongVersion { .. },
+        ) => false,
         None => error.downcast_ref::<databases::ServerAway>().is_some(),
     }
 }

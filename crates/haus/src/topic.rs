@@ -7,7 +7,9 @@ use apache_avro::{Schema, from_avro_datum, types::Value as Avro};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
-use topics::{Admin, Cluster, Consumer, ConsumerSettings, Event, Offset, OwnedRecord, RegistryClient, SchemaId, StartAt};
+use topics::{
+    Admin, Cluster, Consumer, ConsumerSettings, Event, Offset, OwnedRecord, RegistryClient, SchemaId, StartAt,
+};
 
 use crate::{render, settings::Settings};
 
@@ -65,7 +67,8 @@ pub async fn tail(settings: &Settings, tail: &Tail, stop: &CancellationToken) ->
     if open == 0 && !tail.follow {
         return Ok(());
     }
-    let consumer = Consumer::assign(&cluster, &starts, &ConsumerSettings { tell_end: true, ..ConsumerSettings::default() })?;
+    let consumer =
+        Consumer::assign(&cluster, &starts, &ConsumerSettings { tell_end: true, ..ConsumerSettings::default() })?;
     let mut decoder = Decoder::new(&settings.schema_registry_url);
     let mut ended = std::collections::HashSet::new();
     loop {
@@ -82,7 +85,9 @@ pub async fn tail(settings: &Settings, tail: &Tail, stop: &CancellationToken) ->
                 }
             }
             Event::End(partition) => {
-                if ended.insert(partition) && marks.iter().any(|(at, marks)| at.partition == partition && marks.high > marks.low) {
+                if ended.insert(partition)
+                    && marks.iter().any(|(at, marks)| at.partition == partition && marks.high > marks.low)
+                {
                     open -= 1;
                 }
                 if open == 0 && !tail.follow {
@@ -115,7 +120,12 @@ impl Decoder {
         });
         if with_headers {
             let headers = record.headers.iter().map(|(name, value)| {
-                (name.clone(), value.as_ref().map_or(Value::Null, |bytes| Value::String(String::from_utf8_lossy(bytes).into_owned())))
+                (
+                    name.clone(),
+                    value
+                        .as_ref()
+                        .map_or(Value::Null, |bytes| Value::String(String::from_utf8_lossy(bytes).into_owned())),
+                )
             });
             line["headers"] = headers.collect();
         }
@@ -154,7 +164,9 @@ fn to_json(value: Avro) -> Value {
         Avro::Record(fields) => fields.into_iter().map(|(name, value)| (name, to_json(value))).collect(),
         Avro::Map(entries) => entries.into_iter().map(|(name, value)| (name, to_json(value))).collect(),
         Avro::Array(items) => items.into_iter().map(to_json).collect(),
-        Avro::Bytes(bytes) | Avro::Fixed(_, bytes) => Value::String(bytes.iter().map(|byte| format!("{byte:02x}")).collect()),
+        Avro::Bytes(bytes) | Avro::Fixed(_, bytes) => {
+            Value::String(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+        }
         Avro::Decimal(decimal) => Vec::<u8>::try_from(decimal)
             .map_or(Value::Null, |bytes| Value::String(bytes.iter().map(|byte| format!("{byte:02x}")).collect())),
         Avro::Int(number) => json!(number),

@@ -75,7 +75,12 @@ fn check_disk(dir: &Path) -> anyhow::Result<()> {
     let disk = rustix::fs::statvfs(dir).with_context(|| format!("look at the disk of {}", dir.display()))?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     if free < FREE_BYTES_MIN {
-        bail!("the disk of {} has {} MB free, the stack needs {} MB; free some room (`make clean-data` forgets all data)", dir.display(), free >> 20, FREE_BYTES_MIN >> 20);
+        bail!(
+            "the disk of {} has {} MB free, the stack needs {} MB; free some room (`make clean-data` forgets all data)",
+            dir.display(),
+            free >> 20,
+            FREE_BYTES_MIN >> 20
+        );
     }
     Ok(())
 }
@@ -83,7 +88,11 @@ fn check_disk(dir: &Path) -> anyhow::Result<()> {
 /// Starts `haus supervise` in a session of its own, so that it outlives the terminal.
 fn start_supervisor(dir: &Path, external: bool) -> anyhow::Result<()> {
     let path = dir.join("logs/supervisor.log");
-    let log = std::fs::File::options().create(true).append(true).open(&path).with_context(|| format!("open {}", path.display()))?;
+    let log = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .with_context(|| format!("open {}", path.display()))?;
     let _ = std::fs::remove_file(dir.join("state.json"));
     let own = std::env::current_exe().context("find the haus binary")?;
     let mut command = Command::new("setsid");
@@ -125,7 +134,12 @@ async fn follow(dir: &Path, quiet: bool) -> anyhow::Result<()> {
                 bar.finish_and_clear();
                 return Ok(());
             }
-            let waiting: Vec<_> = state.processes.iter().filter(|process| process.phase != Phase::Ready).map(|process| process.name.as_str()).collect();
+            let waiting: Vec<_> = state
+                .processes
+                .iter()
+                .filter(|process| process.phase != Phase::Ready)
+                .map(|process| process.name.as_str())
+                .collect();
             bar.set_message(format!("starting {}", waiting.join(", ")));
         } else if let Some(failure) = last_failure(dir) {
             bail!("{failure}");
@@ -142,7 +156,11 @@ async fn follow(dir: &Path, quiet: bool) -> anyhow::Result<()> {
 fn last_failure(dir: &Path) -> Option<String> {
     let text = std::fs::read(dir.join("state.json")).ok()?;
     let state: State = serde_json::from_slice(&text).ok()?;
-    (!state.supervisor.runs()).then(|| state.failure.unwrap_or_else(|| format!("the supervisor ended; see {}", dir.join("logs/supervisor.log").display())))
+    (!state.supervisor.runs()).then(|| {
+        state
+            .failure
+            .unwrap_or_else(|| format!("the supervisor ended; see {}", dir.join("logs/supervisor.log").display()))
+    })
 }
 
 fn not_up(state: Option<&State>) -> String {
@@ -151,7 +169,9 @@ fn not_up(state: Option<&State>) -> String {
         .processes
         .iter()
         .filter(|process| process.phase != Phase::Ready)
-        .map(|process| format!("{} is not ready: {}", process.name, process.last_end.as_deref().unwrap_or("still starting")))
+        .map(|process| {
+            format!("{} is not ready: {}", process.name, process.last_end.as_deref().unwrap_or("still starting"))
+        })
         .collect();
     format!("{}\nsee `haus logs`", lines.join("\n"))
 }
@@ -162,7 +182,8 @@ fn not_up(state: Option<&State>) -> String {
 /// When the supervisor does not stop in time.
 pub async fn down(settings: &Settings) -> anyhow::Result<bool> {
     let Some(state) = State::read(&settings.haus_dir)? else { return Ok(false) };
-    let pid = i32::try_from(state.supervisor.pid).ok().and_then(Pid::from_raw).context("the supervisor's process id")?;
+    let pid =
+        i32::try_from(state.supervisor.pid).ok().and_then(Pid::from_raw).context("the supervisor's process id")?;
     kill_process(pid, Signal::TERM).context("ask the supervisor to stop")?;
     let begin = Instant::now();
     while state.supervisor.runs() {

@@ -72,7 +72,8 @@ impl RawObject {
         let rest = file.strip_prefix(topic)?.strip_prefix('+')?;
         let (number, rest) = rest.split_once('+')?;
         let (offset, extension) = rest.split_once('.')?;
-        if number.parse::<i32>().ok()? != partition || offset.len() < 10 || !offset.bytes().all(|b| b.is_ascii_digit()) {
+        if number.parse::<i32>().ok()? != partition || offset.len() < 10 || !offset.bytes().all(|b| b.is_ascii_digit())
+        {
             return None;
         }
         Some(Self {
@@ -116,7 +117,12 @@ mod tests {
 
     #[test]
     fn keys_that_are_not_raw_objects_are_refused() {
-        for key in ["", "kafka/a/partition=0/b+0+0000000000.avro", "kafka/a/partition=1/a+0+0000000000.avro", "a/partition=0/x"] {
+        for key in [
+            "",
+            "kafka/a/partition=0/b+0+0000000000.avro",
+            "kafka/a/partition=1/a+0+0000000000.avro",
+            "a/partition=0/x",
+        ] {
             assert_eq!(RawObject::parse(key), None, "{key}");
         }
     }

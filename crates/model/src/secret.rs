@@ -55,9 +55,19 @@ impl FromStr for Secret {
 #[must_use]
 pub fn names_secret(property: &str) -> bool {
     let name = property.to_ascii_lowercase();
-    ["password", "passwd", "secret", "credential.value", "access.key", "api.key", "token", "basic.auth.user.info", "sasl.jaas.config"]
-        .iter()
-        .any(|part| name.contains(part))
+    [
+        "password",
+        "passwd",
+        "secret",
+        "credential.value",
+        "access.key",
+        "api.key",
+        "token",
+        "basic.auth.user.info",
+        "sasl.jaas.config",
+    ]
+    .iter()
+    .any(|part| name.contains(part))
 }
 
 #[cfg(test)]
@@ -75,7 +85,9 @@ mod tests {
 
     #[test]
     fn property_names_with_secrets_are_recognised() {
-        for name in ["database.password", "aws.secret.access.key", "aws.access.key.id", "value.converter.basic.auth.user.info"] {
+        for name in
+            ["database.password", "aws.secret.access.key", "aws.access.key.id", "value.converter.basic.auth.user.info"]
+        {
             assert!(names_secret(name), "{name}");
         }
         for name in ["database.user", "topic.prefix", "key.converter", "s3.credentials.provider.class"] {

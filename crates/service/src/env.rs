@@ -17,7 +17,8 @@ use anyhow::{Context as _, bail};
 pub fn load() -> anyhow::Result<()> {
     let Some(path) = find() else { return Ok(()) };
     let text = std::fs::read_to_string(&path).with_context(|| format!("read settings from {}", path.display()))?;
-    let settings = parse(&text, |name| std::env::var(name).ok()).map_err(|problem| anyhow::anyhow!("{}: {problem}", path.display()))?;
+    let settings = parse(&text, |name| std::env::var(name).ok())
+        .map_err(|problem| anyhow::anyhow!("{}: {problem}", path.display()))?;
     for (name, value) in settings {
         if std::env::var_os(&name).is_none() {
             set(&name, &value);
@@ -107,7 +108,9 @@ mod tests {
 
     #[test]
     fn comments_quotes_and_references_are_understood() {
-        let settings = parsed("# a comment\nHOST=db # where\nexport PORT='4444'\nURL=\"http://${HOST}:${PORT}/${X:-y}\"\nEMPTY=\n");
+        let settings = parsed(
+            "# a comment\nHOST=db # where\nexport PORT='4444'\nURL=\"http://${HOST}:${PORT}/${X:-y}\"\nEMPTY=\n",
+        );
         assert_eq!(settings["HOST"], "db");
         assert_eq!(settings["URL"], "http://db:4444/y");
         assert_eq!(settings["EMPTY"], "");
@@ -121,7 +124,9 @@ mod tests {
 
     #[test]
     fn a_line_that_is_no_setting_is_named() {
-        for (text, part) in [("A=1\nnonsense", "line 2"), ("A B=1", "line 1"), ("A='x", "not closed"), ("A=${B", "not closed")] {
+        for (text, part) in
+            [("A=1\nnonsense", "line 2"), ("A B=1", "line 1"), ("A='x", "not closed"), ("A=${B", "not closed")]
+        {
             let error = format!("{:#}", parse(text, |_| None).unwrap_err());
             assert!(error.contains(part), "{error}");
         }

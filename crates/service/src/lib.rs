@@ -83,13 +83,8 @@ where
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
     let result = runtime.block_on(async move {
         let stop = CancellationToken::new();
-        let context = Context {
-            name,
-            stop: stop.clone(),
-            health: Health::new(name),
-            tasks: Tasks::new(stop.clone()),
-            metrics,
-        };
+        let context =
+            Context { name, stop: stop.clone(), health: Health::new(name), tasks: Tasks::new(stop.clone()), metrics };
         listen_for_signals(stop)?;
         body(context).await
     });

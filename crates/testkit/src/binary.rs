@@ -1,6 +1,12 @@
 //! Our own binaries as child processes of a test.
 
-use std::{collections::HashSet, path::PathBuf, process::Command, sync::Mutex, time::{Duration, Instant}};
+use std::{
+    collections::HashSet,
+    path::PathBuf,
+    process::Command,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 
 use embedded::{ProcessSpec, Running, StopSignal};
 
@@ -25,7 +31,11 @@ impl Binary {
     /// As [`Binary::spawn`].
     #[must_use]
     pub fn spawn_with_args(name: &str, args: &[&str], env: &[(&str, &str)]) -> Self {
-        let log = std::env::temp_dir().join("haus-am-see-tests").join(format!("{}-{}.log", std::process::id(), crate::fresh_name(name)));
+        let log = std::env::temp_dir().join("haus-am-see-tests").join(format!(
+            "{}-{}.log",
+            std::process::id(),
+            crate::fresh_name(name)
+        ));
         let spec = ProcessSpec {
             name: name.to_owned(),
             program: Self::path(name),
@@ -81,7 +91,10 @@ impl Binary {
     /// # Panics
     /// As [`Binary::wait_ready`].
     pub async fn wait_port(&mut self, port: u16) {
-        self.wait_ready(Duration::from_secs(30), async || tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok()).await;
+        self.wait_ready(Duration::from_secs(30), async || {
+            tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok()
+        })
+        .await;
     }
 
     /// `kill -9`, and waits until the process is gone.

@@ -6,7 +6,7 @@ use std::{
     thread,
 };
 
-use crate::{fresh_name, free_port};
+use crate::{free_port, fresh_name};
 
 /// A running Postgres with `wal_level = logical`; user `postgres`, password `postgres`.
 #[derive(Debug, Clone)]
@@ -49,7 +49,11 @@ pub struct Kafka {
 /// When it cannot be started.
 pub async fn postgres() -> &'static Postgres {
     static POSTGRES: OnceLock<Postgres> = OnceLock::new();
-    on_blocking_thread(|| POSTGRES.get_or_init(|| given("HAUS_TEST_POSTGRES").map_or_else(start_postgres, |(host, port)| server(host, port)))).await
+    on_blocking_thread(|| {
+        POSTGRES
+            .get_or_init(|| given("HAUS_TEST_POSTGRES").map_or_else(start_postgres, |(host, port)| server(host, port)))
+    })
+    .await
 }
 
 /// The Kafka of this test process.
@@ -60,7 +64,8 @@ pub async fn kafka() -> &'static Kafka {
     static KAFKA: OnceLock<Kafka> = OnceLock::new();
     on_blocking_thread(|| {
         KAFKA.get_or_init(|| {
-            given("HAUS_TEST_KAFKA").map_or_else(start_kafka, |(host, port)| Kafka { bootstrap: format!("{host}:{port}") })
+            given("HAUS_TEST_KAFKA")
+                .map_or_else(start_kafka, |(host, port)| Kafka { bootstrap: format!("{host}:{port}") })
         })
     })
     .await
@@ -95,7 +100,13 @@ fn start_postgres() -> Postgres {
     let port = free_port();
     let dir = server_dir("postgres");
     keep(async move || {
-        let server = embedded::Postgres { dir, port, user: "postgres".into(), password: "postgres".into(), settings: vec!["fsync = off".into()] };
+        let server = embedded::Postgres {
+            dir,
+            port,
+            user: "postgres".into(),
+            password: "postgres".into(),
+            settings: vec!["fsync = off".into()],
+        };
         let mut spec = server.prepare().await.expect("prepare Postgres");
         spec.dies_with_parent = true;
         let mut running = spec.spawn().expect("start Postgres");
@@ -106,7 +117,8 @@ fn start_postgres() -> Postgres {
 }
 
 fn start_kafka() -> Kafka {
-    let server = embedded::Kafka { dir: server_dir("kafka"), port: free_port(), controller_port: free_port(), heap_mb: 384 };
+    let server =
+        embedded::Kafka { dir: server_dir("kafka"), port: free_port(), controller_port: free_port(), heap_mb: 384 };
     let bootstrap = server.bootstrap();
     keep(async move || {
         let mut spec = server.prepare().expect("prepare Kafka");
@@ -123,7 +135,8 @@ fn start_kafka() -> Kafka {
 fn keep(start: impl AsyncFnOnce() -> embedded::Running + Send + 'static) {
     let (ready, started) = std::sync::mpsc::channel();
     thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime for the server");
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime for the server");
         let mut running = runtime.block_on(start());
         let _ = ready.send(());
         let status = runtime.block_on(running.wait());

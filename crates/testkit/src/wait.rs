@@ -26,7 +26,11 @@ impl<T> Condition for Option<T> {
 ///
 /// # Panics
 /// When `deadline` passes, saying what was waited for.
-pub async fn wait_until<C: Condition>(what: &str, deadline: Duration, mut condition: impl AsyncFnMut() -> C) -> C::Value {
+pub async fn wait_until<C: Condition>(
+    what: &str,
+    deadline: Duration,
+    mut condition: impl AsyncFnMut() -> C,
+) -> C::Value {
     let start = Instant::now();
     loop {
         if let Some(value) = condition().await.met() {
