@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use async_trait::async_trait;
-use connect::{Config, ConnectorKind, FieldError, Plugin, TaskContext, TaskError};
+use connect::{Config, ConnectorKind, Definition, FieldError, Plugin, TaskContext, TaskError};
 use service::retry::Backoff;
 use topics::{Cluster, RegistryClient};
 
@@ -37,6 +37,10 @@ impl Plugin for PostgresPlugin {
 
     fn validate(&self, config: &Config) -> Vec<FieldError> {
         RelaySettings::parse(config).err().unwrap_or_default()
+    }
+
+    fn definitions(&self) -> Vec<Definition> {
+        crate::settings::DEFINITIONS.to_vec()
     }
 
     /// One slot, one stream, one task.

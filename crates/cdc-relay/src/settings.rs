@@ -5,7 +5,7 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use connect::{Config, FieldError};
+use connect::{Config, Definition, FieldError};
 use model::secret::Secret;
 
 use crate::{postgres::connection::Target, selection::TableSelection};
@@ -102,6 +102,56 @@ pub struct RelaySettings {
     /// How often an idle slot is moved on; 0 in `heartbeat.interval.ms` means our default.
     pub idle_interval: Duration,
 }
+
+const fn defined(
+    name: &'static str,
+    kind: &'static str,
+    default: Option<&'static str>,
+    group: &'static str,
+    documentation: &'static str,
+) -> Definition {
+    let required = default.is_none();
+    Definition {
+        name,
+        kind,
+        default,
+        required,
+        importance: if required { "HIGH" } else { "MEDIUM" },
+        documentation,
+        group,
+    }
+}
+
+/// The settings this connector acts on, for `/connector-plugins/{class}/config`.
+#[rustfmt::skip]
+pub const DEFINITIONS: [Definition; 26] = [
+    defined("topic.prefix", "STRING", None, "Postgres", "First part of every topic's name."),
+    defined("database.hostname", "STRING", None, "Postgres", "Host of the database server."),
+    defined("database.port", "INT", Some("5432"), "Postgres", "Port of the database server."),
+    defined("database.user", "STRING", None, "Postgres", "Role with REPLICATION and SELECT on the captured tables."),
+    defined("database.password", "PASSWORD", Some(""), "Postgres", "Password of the role."),
+    defined("database.dbname", "STRING", None, "Postgres", "Database to capture."),
+    defined("plugin.name", "STRING", Some("pgoutput"), "Postgres", "Decoding plugin; pgoutput only."),
+    defined("slot.name", "STRING", Some(SLOT_DEFAULT), "Postgres", "Replication slot; made when it is missing."),
+    defined("publication.name", "STRING", Some(PUBLICATION_DEFAULT), "Postgres", "Publication."),
+    defined("publication.autocreate.mode", "STRING", Some("all_tables"), "Postgres", "all_tables, filtered, no_tables or disabled."),
+    defined("schema.include.list", "LIST", Some(""), "Events", "Regular expressions of schemas to capture."),
+    defined("schema.exclude.list", "LIST", Some(""), "Events", "Regular expressions of schemas to leave out."),
+    defined("table.include.list", "LIST", Some(""), "Events", "Regular expressions of schema.table to capture."),
+    defined("table.exclude.list", "LIST", Some(""), "Events", "Regular expressions of schema.table to leave out."),
+    defined("tombstones.on.delete", "BOOLEAN", Some("true"), "Events", "Follow each delete by a tombstone."),
+    defined("skipped.operations", "LIST", Some("t"), "Events", "Operations not to write: c, u, d, t, or none."),
+    defined("snapshot.mode", "STRING", Some("initial"), "Snapshot", "initial, always, initial_only, no_data, never or when_needed."),
+    defined("snapshot.max.threads", "INT", Some("2"), "Snapshot", "Connections that read the snapshot in parallel."),
+    defined("heartbeat.interval.ms", "INT", Some("0"), "Stream", "How often an idle slot is moved on; 0: every 5 s."),
+    defined("commit.interval.ms", "INT", Some("10"), "Stream", "Longest Kafka transaction while changes keep coming."),
+    defined("batch.bytes.max", "INT", Some("4194304"), "Stream", "Largest Kafka transaction."),
+    defined("topic.creation.default.partitions", "INT", Some("-1"), "Topics", "Partitions of new topics; -1: the broker's default."),
+    defined("topic.creation.default.replication.factor", "INT", Some("-1"), "Topics", "Copies of new topics; -1: the broker's default."),
+    defined("key.converter.schema.registry.url", "STRING", Some(""), "Converter", "Accepted; keys use the value converter's registry."),
+    defined("value.converter.schema.registry.url", "STRING", Some(""), "Converter", "Schema registry; the worker's when not given."),
+    defined("database.sslmode", "STRING", Some("prefer"), "Postgres", "disable, allow or prefer; connections are not encrypted."),
+];
 
 /// Debezium's default slot name.
 const SLOT_DEFAULT: &str = "debezium";
