@@ -1,3 +1,5 @@
+//! Cases of the decisions: every request against states that it can meet.
+
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Cases of the decoder: what the golden records hold, and bytes that are none.
+
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::{Path, PathBuf};

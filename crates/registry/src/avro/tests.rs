@@ -1,3 +1,5 @@
+//! Cases of the Avro reader: what Confluent accepts, what it refuses, text that is none.
+
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use proptest::prelude::*;
