@@ -11,7 +11,9 @@ use objects::{RawMetadata, Store};
 use serde_json::{Value, json};
 use testkit::{Binary, free_port, fresh_name, wait_until};
 use tokio_util::sync::CancellationToken;
-use topics::{Admin, Cluster, Partition, RecordOut, TopicPlan, TransactionSettings, TransactionalProducer};
+use topics::{
+    Admin, Cluster, Partition, RecordOut, RegistryClient, TopicPlan, TransactionSettings, TransactionalProducer,
+};
 
 /// Two schemas: the second has another field.
 const SCHEMAS: [&str; 2] = [
@@ -33,6 +35,7 @@ pub struct World {
     producer: TransactionalProducer,
     sent: BTreeMap<i32, Vec<i64>>,
     next_id: i64,
+    _registry: Binary,
     objects: Option<Binary>,
     objects_port: u16,
     dir: tempfile::TempDir,
@@ -49,6 +52,7 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let port = free_port();
         let object_server = start_object_server(port, &dir).await;
+        let (registry_binary, registry_url) = registry().await;
         let s3_url = format!("http://127.0.0.1:{port}");
         let store = Store::new(&s3_url, "us-east-1", "minio", &Secret::new("minio123"), "raw").unwrap();
         let topic = fresh_name("sink");
@@ -63,7 +67,8 @@ impl World {
             topic,
             store,
             s3_url,
-            registry_url: registry().await,
+            registry_url,
+            _registry: registry_binary,
             http: reqwest::Client::new(),
             cluster,
             producer,
@@ -317,13 +322,24 @@ fn read(bytes: &[u8], start_offset: i64) -> Vec<(i64, i64)> {
     offsets.into_iter().zip(ids).collect()
 }
 
-/// The two schemas under ids 1 and 2, by the registry's HTTP API.
-async fn registry() -> String {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let schema =
-        async |axum::extract::Path(id): axum::extract::Path<usize>| axum::Json(json!({ "schema": SCHEMAS[id - 1] }));
-    let routes = axum::Router::new().route("/schemas/ids/{id}", axum::routing::get(schema));
-    tokio::spawn(async move { axum::serve(listener, routes).await });
-    url
+/// A registry of its own that holds the two schemas under ids 1 and 2.
+async fn registry() -> (Binary, String) {
+    let port = free_port();
+    let topic = fresh_name("schemas");
+    let environment = [
+        ("REGISTRY_PORT", port.to_string()),
+        ("REGISTRY_TOPIC", topic),
+        ("KAFKA_BOOTSTRAP_SERVERS", testkit::kafka().await.bootstrap.clone()),
+    ];
+    let environment = environment.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let mut binary = Binary::spawn("registry", &environment);
+    binary.wait_port(port).await;
+    let url = format!("http://127.0.0.1:{port}");
+    let client = RegistryClient::new(&url);
+    for (index, schema) in SCHEMAS.iter().enumerate() {
+        let register = async || client.register("row-value", schema).await.ok();
+        let id = wait_until("the registry takes a schema", Duration::from_secs(30), register).await;
+        assert_eq!(id.0 as usize, index + 1);
+    }
+    (binary, url)
 }
