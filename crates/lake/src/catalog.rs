@@ -241,7 +241,8 @@ impl Catalog for RestCatalog {
         if status == StatusCode::CONFLICT || status == StatusCode::NOT_FOUND {
             return Err(CommitError::Conflict(error_text(response).await));
         }
-        if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::REQUEST_TIMEOUT {
+        if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::REQUEST_TIMEOUT
+        {
             return Err(CommitError::Unknown(format!("{status}: {}", error_text(response).await)));
         }
         if !status.is_success() {

@@ -70,7 +70,12 @@ pub async fn compact(tables: &Tables, state: &TableState) -> Result<bool> {
     Ok(false)
 }
 
-async fn merge(tables: &Tables, state: &TableState, files: &[ManifestEntryRef], partition: &Struct) -> Result<Vec<DataFile>> {
+async fn merge(
+    tables: &Tables,
+    state: &TableState,
+    files: &[ManifestEntryRef],
+    partition: &Struct,
+) -> Result<Vec<DataFile>> {
     let metadata = state.metadata();
     let schema = arrow_schema(metadata.current_schema())?;
     let batches = collect_files(state, files, None).await?;

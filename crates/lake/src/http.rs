@@ -34,11 +34,7 @@ pub struct Interface {
 /// The routes.
 #[must_use]
 pub fn router(interface: Interface) -> Router {
-    Router::new()
-        .route("/status", get(status))
-        .route("/sql", post(sql))
-        .route("/run", post(run))
-        .with_state(interface)
+    Router::new().route("/status", get(status)).route("/sql", post(sql)).route("/run", post(run)).with_state(interface)
 }
 
 async fn status(State(interface): State<Interface>) -> Json<Value> {

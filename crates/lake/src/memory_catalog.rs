@@ -9,9 +9,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use iceberg::{
-    NamespaceIdent, TableCreation, TableIdent, TableRequirement, TableUpdate, spec::TableMetadataBuilder,
-};
+use iceberg::{NamespaceIdent, TableCreation, TableIdent, TableRequirement, TableUpdate, spec::TableMetadataBuilder};
 
 use crate::{
     catalog::{Catalog, CommitError, Creation, Loaded},
@@ -73,7 +71,8 @@ impl Catalog for MemoryCatalog {
 
     async fn create(&self, table: &TableIdent, creation: Creation) -> Result<Loaded> {
         let location = format!("{}/{}", self.root, table.to_string().replace('.', "/"));
-        let new = TableCreation::builder().name(table.name().to_owned()).location(location.clone()).schema(creation.schema);
+        let new =
+            TableCreation::builder().name(table.name().to_owned()).location(location.clone()).schema(creation.schema);
         let new = new.properties(creation.properties).partition_spec_opt(creation.partition_spec).build();
         let metadata = TableMetadataBuilder::from_table_creation(new)?.build()?.metadata;
         let loaded = Loaded { metadata_location: format!("{location}/metadata/0.json"), metadata: Arc::new(metadata) };

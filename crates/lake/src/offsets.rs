@@ -39,7 +39,8 @@ impl NextOffsets {
     /// The property's name and text.
     #[must_use]
     pub fn property(&self) -> (String, String) {
-        let map: serde_json::Map<_, _> = self.0.iter().map(|(partition, next)| (partition.to_string(), (*next).into())).collect();
+        let map: serde_json::Map<_, _> =
+            self.0.iter().map(|(partition, next)| (partition.to_string(), (*next).into())).collect();
         (property::NEXT_OFFSETS.to_owned(), serde_json::Value::Object(map).to_string())
     }
 
@@ -56,7 +57,8 @@ impl NextOffsets {
 /// When the property is damaged.
 pub fn key_columns(properties: &HashMap<String, String>) -> Result<Vec<String>> {
     let Some(text) = properties.get(property::KEY_COLUMNS) else { return Ok(Vec::new()) };
-    serde_json::from_str(text).map_err(|error| LakeError::definite(format!("property {}: {error}", property::KEY_COLUMNS)))
+    serde_json::from_str(text)
+        .map_err(|error| LakeError::definite(format!("property {}: {error}", property::KEY_COLUMNS)))
 }
 
 #[cfg(test)]

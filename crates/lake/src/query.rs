@@ -66,7 +66,8 @@ impl Answer {
                 lines.map(|line| format!("{line}\n")).collect()
             }
             Format::Csv => {
-                let header: Value = self.columns.as_array().into_iter().flatten().map(|column| column["name"].clone()).collect();
+                let header: Value =
+                    self.columns.as_array().into_iter().flatten().map(|column| column["name"].clone()).collect();
                 std::iter::once(&header).chain(&self.rows).map(format::csv_line).collect()
             }
             Format::Table => {

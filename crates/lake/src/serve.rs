@@ -45,7 +45,8 @@ pub struct Mart {
 /// When the folder cannot be read or a file is no query.
 pub fn marts(models: &Path) -> Result<Vec<Mart>> {
     let folder = models.join("serve");
-    let unreadable = |error: std::io::Error| LakeError::definite(format!("read models from {}: {error}", folder.display()));
+    let unreadable =
+        |error: std::io::Error| LakeError::definite(format!("read models from {}: {error}", folder.display()));
     let mut marts = Vec::new();
     for entry in std::fs::read_dir(&folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
@@ -200,7 +201,9 @@ fn inputs_property(mart: &Mart, pinned: &Pinned) -> String {
 
 fn wanted(result: &ArrowSchema) -> Result<Vec<Wanted>> {
     let column = |field: &Arc<arrow::datatypes::Field>| match column_type(field)? {
-        Type::Primitive(kind) => Ok(Wanted { name: field.name().clone(), kind: WantedType::Primitive(kind), required: false }),
+        Type::Primitive(kind) => {
+            Ok(Wanted { name: field.name().clone(), kind: WantedType::Primitive(kind), required: false })
+        }
         other => Err(LakeError::definite(format!("a mart's column {} cannot be of type {other}", field.name()))),
     };
     result.fields().iter().map(column).collect()

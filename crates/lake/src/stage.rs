@@ -4,10 +4,7 @@
 //! the table had before it; if the table moved meanwhile, everything is computed again from where it stands now. Objects
 //! form a chain: an object is taken only if it starts at the recorded next offset.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::{
     array::{Array, AsArray, BooleanArray},
@@ -116,12 +113,15 @@ impl Stage {
     async fn take_in(&self, topic: &str, partitions: &[i32], next: NextOffsets) -> Result<Intake> {
         let mut intake = Intake { next, ..Intake::default() };
         let mut bytes = 0;
-        let listings = stream::iter(partitions.iter().copied())
-            .map(|partition| {
-                let from = intake.next.get(partition).unwrap_or(0);
-                async move { Ok::<_, LakeError>((partition, self.zone.objects(topic, partition, from, OBJECTS_MAX).await?)) }
-            })
-            .buffered(OBJECTS_AT_ONCE);
+        let listings =
+            stream::iter(partitions.iter().copied())
+                .map(|partition| {
+                    let from = intake.next.get(partition).unwrap_or(0);
+                    async move {
+                        Ok::<_, LakeError>((partition, self.zone.objects(topic, partition, from, OBJECTS_MAX).await?))
+                    }
+                })
+                .buffered(OBJECTS_AT_ONCE);
         let listings: Vec<(i32, Vec<RawObject>)> = listings.try_collect().await?;
         for (partition, objects) in listings {
             if bytes >= COMMIT_BYTES_MAX {
@@ -161,7 +161,8 @@ impl Stage {
         let key = self.keys.of(topic, columns).await?;
         let schema = schema::build(&stage_columns(columns), &[])?;
         let ts = schema.field_id_by_name(names::TS).ok_or_else(|| LakeError::definite("no _ts"))?;
-        let spec = UnboundPartitionSpec::builder().add_partition_field(ts, format!("{}_day", names::TS), Transform::Day)?;
+        let spec =
+            UnboundPartitionSpec::builder().add_partition_field(ts, format!("{}_day", names::TS), Transform::Day)?;
         let mut properties = layers::table_properties();
         properties.insert(property::TOPIC.into(), topic.into());
         properties.insert(property::KEY_COLUMNS.into(), serde_json::Value::from(key).to_string());
@@ -276,7 +277,8 @@ fn by_day(rows: &RecordBatch) -> Result<Vec<(i32, RecordBatch)>> {
 /// Adds commit times of streamed events, thinly, so that the sample spans the whole intake.
 fn sample(rows: &RecordBatch, out: &mut Vec<i64>) {
     let (Some(op), Some(ts)) = (rows.column_by_name(names::OP), rows.column_by_name(names::TS)) else { return };
-    let (Some(op), Ok(ts)) = (op.as_string_opt::<i32>(), arrow::compute::cast(ts, &arrow::datatypes::DataType::Int64)) else {
+    let (Some(op), Ok(ts)) = (op.as_string_opt::<i32>(), arrow::compute::cast(ts, &arrow::datatypes::DataType::Int64))
+    else {
         return;
     };
     let ts = ts.as_primitive::<Int64Type>();

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use chrono::{DateTime, SecondsFormat};
@@ -20,13 +21,26 @@ pub struct Status {
     inner: Arc<Mutex<Inner>>,
 }
 
+/// What a pass took; stage and shape are added up over topics, which go side by side.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Times {
+    pub whole: Duration,
+    pub stage: Duration,
+    pub shape: Duration,
+    pub serve: Duration,
+}
+
+fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 #[derive(Default)]
 struct Inner {
     problems: BTreeMap<String, (i64, String)>,
     notes: BTreeMap<String, String>,
     freshness: Freshness,
     passes: u64,
-    last_pass_ms: Option<u64>,
+    last_pass: Option<Times>,
     last_new_at_ms: Option<i64>,
 }
 
@@ -59,10 +73,10 @@ impl Status {
     }
 
     /// A pass that did something ended.
-    pub fn passed(&self, took: std::time::Duration) {
+    pub fn passed(&self, took: Times) {
         let mut inner = self.lock();
         inner.passes += 1;
-        inner.last_pass_ms = u64::try_from(took.as_millis()).ok();
+        inner.last_pass = Some(took);
         inner.last_new_at_ms = Some(now_ms());
     }
 
@@ -80,7 +94,14 @@ impl Status {
         let freshness = inner.freshness.report(now_ms());
         json!({
             "service": "lake",
-            "passes": {"count": inner.passes, "last_ms": inner.last_pass_ms, "last_at": inner.last_new_at_ms.map(time)},
+            "passes": {
+                "count": inner.passes,
+                "last_ms": inner.last_pass.map(|times| ms(times.whole)),
+                "last_stage_ms": inner.last_pass.map(|times| ms(times.stage)),
+                "last_shape_ms": inner.last_pass.map(|times| ms(times.shape)),
+                "last_serve_ms": inner.last_pass.map(|times| ms(times.serve)),
+                "last_at": inner.last_new_at_ms.map(time),
+            },
             "freshness": freshness,
             "problems": problems,
             "notes": inner.notes,

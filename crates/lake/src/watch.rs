@@ -21,7 +21,7 @@ use crate::{
     serve::{Serve, Served},
     shape::Shape,
     stage::Stage,
-    status::Status,
+    status::{Status, Times},
 };
 
 /// How often new topics and partitions are looked for.
@@ -56,6 +56,10 @@ struct Pass {
     /// A server is away.
     away: Option<String>,
     problems: usize,
+    /// Added up over topics, which go side by side.
+    stage_time: Duration,
+    shape_time: Duration,
+    serve_time: Duration,
 }
 
 impl Pass {
@@ -104,7 +108,12 @@ impl Watch {
     }
 
     /// Runs until `stop`.
-    pub async fn run(mut self, stop: CancellationToken, health: service::Health, mut asked: mpsc::Receiver<oneshot::Sender<Value>>) {
+    pub async fn run(
+        mut self,
+        stop: CancellationToken,
+        health: service::Health,
+        mut asked: mpsc::Receiver<oneshot::Sender<Value>>,
+    ) {
         let mut backoff = Backoff::default();
         let mut pause = self.poll_min;
         let mut last_new = Instant::now();
@@ -149,6 +158,7 @@ impl Watch {
         }
         self.jobs.status.set("landing zone", Ok(()));
         self.topics_pass(&mut pass).await;
+        let serving = Instant::now();
         match self.jobs.serve.run().await {
             Ok(served) => {
                 pass.marts = served.built.len();
@@ -156,8 +166,14 @@ impl Watch {
             }
             Err(error) => self.failed("serve", &error, &mut pass),
         }
+        pass.serve_time = serving.elapsed();
         if pass.did_something() {
-            self.jobs.status.passed(started.elapsed());
+            self.jobs.status.passed(Times {
+                whole: started.elapsed(),
+                stage: pass.stage_time,
+                shape: pass.shape_time,
+                serve: pass.serve_time,
+            });
             tracing::debug!(took = ?started.elapsed(), ?pass, "pass");
         }
         pass
@@ -197,6 +213,8 @@ impl Watch {
             pass.staged_rows += done.rows;
             pass.staged_objects += done.objects;
             pass.shaped_events += done.events;
+            pass.stage_time += done.stage_time;
+            pass.shape_time += done.shape_time;
             self.after_topic(&topic, done.error, pass);
         }
     }
@@ -213,10 +231,10 @@ impl Watch {
             return;
         }
         self.failed(topic, &error, pass);
-        let waiting = self.waiting.entry(topic.to_owned()).or_insert_with(|| Waiting {
-            backoff: Backoff::default(),
-            until: Instant::now(),
-        });
+        let waiting = self
+            .waiting
+            .entry(topic.to_owned())
+            .or_insert_with(|| Waiting { backoff: Backoff::default(), until: Instant::now() });
         waiting.until = Instant::now() + waiting.backoff.next_delay();
     }
 
@@ -251,11 +269,14 @@ struct TopicPass {
     objects: usize,
     events: usize,
     behind: bool,
+    stage_time: Duration,
+    shape_time: Duration,
     error: Option<LakeError>,
 }
 
 async fn topic_pass(jobs: &Jobs, topic: &str, partitions: &[i32]) -> TopicPass {
     let mut done = TopicPass::default();
+    let started = Instant::now();
     match Box::pin(jobs.stage.run_topic(topic, partitions)).await {
         Ok(staged) => {
             done.rows = staged.rows;
@@ -263,13 +284,16 @@ async fn topic_pass(jobs: &Jobs, topic: &str, partitions: &[i32]) -> TopicPass {
             done.behind |= staged.more;
             jobs.status.staged(&staged.committed_us);
             let stuck: Vec<String> = staged.stuck.into_values().collect();
-            jobs.status.set(&format!("stage of {topic}"), if stuck.is_empty() { Ok(()) } else { Err(stuck.join("; ")) });
+            jobs.status
+                .set(&format!("stage of {topic}"), if stuck.is_empty() { Ok(()) } else { Err(stuck.join("; ")) });
         }
         Err(error) => {
             done.error = Some(error);
             return done;
         }
     }
+    done.stage_time = started.elapsed();
+    let started = Instant::now();
     match Box::pin(jobs.shape.run_topic(topic)).await {
         Ok(shaped) => {
             done.events = shaped.events;
@@ -281,6 +305,7 @@ async fn topic_pass(jobs: &Jobs, topic: &str, partitions: &[i32]) -> TopicPass {
         }
         Err(error) => done.error = Some(error),
     }
+    done.shape_time = started.elapsed();
     if done.error.is_none() && !done.behind {
         done.error = compact(jobs, topic).await.err();
     }

@@ -26,7 +26,10 @@ pub enum Kind {
     Double,
     Text,
     Bytes,
-    Decimal { precision: u32, scale: u32 },
+    Decimal {
+        precision: u32,
+        scale: u32,
+    },
     /// Record of scale and unscaled value: numeric without declared scale; kept as exact text.
     VariableDecimal,
     /// Days since the epoch.
@@ -95,15 +98,18 @@ impl SourceColumn {
 /// # Errors
 /// When the text is not an Avro schema of an envelope.
 pub fn envelope_columns(schema: &str) -> Result<Vec<SourceColumn>> {
-    let schema: Value =
-        serde_json::from_str(schema).map_err(|error| LakeError::definite(format!("the writer schema is no JSON: {error}")))?;
+    let schema: Value = serde_json::from_str(schema)
+        .map_err(|error| LakeError::definite(format!("the writer schema is no JSON: {error}")))?;
     let mut names = Names::default();
     names.collect(&schema, "");
     let field = |name: &str| fields(&schema).find(|field| field["name"] == name).map(|field| &field["type"]);
     if ["op", "source", "before", "after"].iter().any(|name| field(name).is_none()) {
-        return Err(LakeError::definite("the writer schema is no change envelope (it lacks op, source, before or after)"));
+        return Err(LakeError::definite(
+            "the writer schema is no change envelope (it lacks op, source, before or after)",
+        ));
     }
-    let row = ["after", "before"].iter().find_map(|name| names.resolve(field(name)?).filter(|row| row["fields"].is_array()));
+    let row =
+        ["after", "before"].iter().find_map(|name| names.resolve(field(name)?).filter(|row| row["fields"].is_array()));
     let row = row.ok_or_else(|| LakeError::definite("the envelope's row is no record"))?;
     let columns = fields(row).map(|field| SourceColumn {
         name: field["name"].as_str().unwrap_or_default().to_owned(),
@@ -117,8 +123,8 @@ pub fn envelope_columns(schema: &str) -> Result<Vec<SourceColumn>> {
 /// # Errors
 /// When the text is no record schema.
 pub fn key_columns(schema: &str) -> Result<Vec<String>> {
-    let schema: Value =
-        serde_json::from_str(schema).map_err(|error| LakeError::definite(format!("the key schema is no JSON: {error}")))?;
+    let schema: Value = serde_json::from_str(schema)
+        .map_err(|error| LakeError::definite(format!("the key schema is no JSON: {error}")))?;
     let names: Vec<String> = fields(&schema).filter_map(|field| field["name"].as_str()).map(str::to_owned).collect();
     if names.is_empty() {
         return Err(LakeError::definite("the key schema has no fields"));
@@ -164,7 +170,9 @@ impl<'a> Names<'a> {
                 present.next().is_none().then(|| self.resolve(first)).flatten()
             }
             Value::String(name) => Some(self.0.get(name).copied().unwrap_or(schema)),
-            Value::Object(object) if object["type"].is_object() || object["type"].is_array() => self.resolve(&object["type"]),
+            Value::Object(object) if object["type"].is_object() || object["type"].is_array() => {
+                self.resolve(&object["type"])
+            }
             _ => Some(schema),
         }
     }
@@ -178,7 +186,9 @@ fn kind<'a>(schema: &'a Value, names: &Names<'a>) -> Kind {
         ("org.apache.kafka.connect.data.Decimal" | "decimal", "bytes" | "fixed") => decimal(schema),
         ("io.debezium.data.VariableScaleDecimal", "record") => Kind::VariableDecimal,
         ("io.debezium.time.Date" | "org.apache.kafka.connect.data.Date" | "date", "int") => Kind::Date,
-        ("io.debezium.time.Time" | "org.apache.kafka.connect.data.Time" | "time-millis", "int") => Kind::Time(Unit::Millis),
+        ("io.debezium.time.Time" | "org.apache.kafka.connect.data.Time" | "time-millis", "int") => {
+            Kind::Time(Unit::Millis)
+        }
         ("io.debezium.time.MicroTime" | "time-micros", "long") => Kind::Time(Unit::Micros),
         ("io.debezium.time.NanoTime", "long") => Kind::Time(Unit::Nanos),
         ("io.debezium.time.Timestamp" | "org.apache.kafka.connect.data.Timestamp" | "timestamp-millis", "long") => {
@@ -206,7 +216,8 @@ fn decimal(schema: &Value) -> Kind {
     let number = |name: &str| schema[name].as_u64().and_then(|number| u32::try_from(number).ok());
     let parameter = |name: &str| schema["connect.parameters"][name].as_str().and_then(|text| text.parse().ok());
     let scale = number("scale").or_else(|| parameter("scale")).unwrap_or(0);
-    let precision = number("precision").or_else(|| parameter("connect.decimal.precision")).unwrap_or(DECIMAL_PRECISION_MAX);
+    let precision =
+        number("precision").or_else(|| parameter("connect.decimal.precision")).unwrap_or(DECIMAL_PRECISION_MAX);
     Kind::Decimal { precision, scale }
 }
 

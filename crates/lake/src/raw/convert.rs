@@ -130,9 +130,13 @@ fn convert(values: &ArrayRef, kind: &Kind) -> Result<ArrayRef> {
         Kind::Decimal { precision, scale } => decimal(values, *precision, *scale)?,
         Kind::VariableDecimal => variable_decimal(values)?,
         Kind::Date => cast(&integers(values, &DataType::Int32, &DataType::Date32)?, &DataType::Date32)?,
-        Kind::Time(Unit::Millis) => cast(&integers(values, &DataType::Int32, &DataType::Time32(TimeUnit::Millisecond))?, &time)?,
+        Kind::Time(Unit::Millis) => {
+            cast(&integers(values, &DataType::Int32, &DataType::Time32(TimeUnit::Millisecond))?, &time)?
+        }
         Kind::Time(Unit::Micros) => cast(&integers(values, &DataType::Int64, &time)?, &time)?,
-        Kind::Time(Unit::Nanos) => cast(&integers(values, &DataType::Int64, &DataType::Time64(TimeUnit::Nanosecond))?, &time)?,
+        Kind::Time(Unit::Nanos) => {
+            cast(&integers(values, &DataType::Int64, &DataType::Time64(TimeUnit::Nanosecond))?, &time)?
+        }
         Kind::Timestamp(unit) => {
             let unit = match unit {
                 Unit::Millis => TimeUnit::Millisecond,

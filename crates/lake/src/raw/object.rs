@@ -49,7 +49,8 @@ pub fn read(bytes: &Bytes, topic: &str, partition: i32, start_offset: i64) -> Re
     let columns = envelope_columns(&schema)?;
     let reader = ReaderBuilder::new().with_batch_size(BATCH_ROWS).build(Cursor::new(bytes.as_ref()));
     let reader = reader.map_err(|error| damaged(error.to_string()))?;
-    let said = Said::read(|key| reader.avro_header().get(key).map(|value| String::from_utf8_lossy(value).into_owned()))?;
+    let said =
+        Said::read(|key| reader.avro_header().get(key).map(|value| String::from_utf8_lossy(value).into_owned()))?;
     let mut offsets = said.offsets(start_offset);
     let mut batches = Vec::new();
     let mut rows = 0;
@@ -91,7 +92,8 @@ impl Said {
         };
         let mut runs = Vec::new();
         for run in header(header::RUNS).unwrap_or_default().split(',').filter(|run| !run.is_empty()) {
-            let parsed = run.split_once('+').and_then(|(first, count)| Some((first.parse().ok()?, count.parse().ok()?)));
+            let parsed =
+                run.split_once('+').and_then(|(first, count)| Some((first.parse().ok()?, count.parse().ok()?)));
             runs.push(parsed.ok_or_else(|| LakeError::definite(format!("damaged object: offset run '{run}'")))?);
         }
         Ok(Self { next: number(header::NEXT)?, count: number(header::COUNT)?, runs })

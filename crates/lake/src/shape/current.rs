@@ -19,10 +19,7 @@ use crate::{
 /// Columns a current-state table has beside the row's: when and where in the source log the row got its state.
 #[must_use]
 pub fn own_columns() -> Vec<Wanted> {
-    vec![
-        Wanted::new(names::TS, PrimitiveType::Timestamptz, false),
-        Wanted::new(names::LSN, PrimitiveType::Long, false),
-    ]
+    vec![Wanted::new(names::TS, PrimitiveType::Timestamptz, false), Wanted::new(names::LSN, PrimitiveType::Long, false)]
 }
 
 /// Applies events to the table.
@@ -48,7 +45,11 @@ pub async fn apply(target: &Target<'_>, events: &Events) -> Result<Rewritten> {
 /// Properties by which another engine knows how the table is laid out.
 #[must_use]
 pub fn properties() -> HashMap<String, String> {
-    [("write.delete.mode", "copy-on-write"), ("write.update.mode", "copy-on-write"), ("write.merge.mode", "copy-on-write")]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into()
+    [
+        ("write.delete.mode", "copy-on-write"),
+        ("write.update.mode", "copy-on-write"),
+        ("write.merge.mode", "copy-on-write"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into()
 }

@@ -63,9 +63,8 @@ pub async fn apply(target: &Target<'_>, events: &Events) -> Result<Rewritten> {
     let open = take_record_batch(&versions, &UInt64Array::from(open))?;
     let (closed_files, leaves) = split(target)?;
     let mut out = target.rewrite(&leaves, events, &open, &place).await?;
-    let closed: BooleanArray = (0..versions.num_rows())
-        .map(|row| Some(!events.is_delete(row) && events.next_of_key[row].is_some()))
-        .collect();
+    let closed: BooleanArray =
+        (0..versions.num_rows()).map(|row| Some(!events.is_delete(row) && events.next_of_key[row].is_some())).collect();
     let closed = filter_record_batch(&versions, &closed)?;
     let mut closed = vec![unchanged::from_table(closed, &out.replaced, target.codec)?];
     for batch in std::mem::take(&mut out.replaced) {
@@ -116,7 +115,9 @@ fn close(target: &Target<'_>, events: &Events, rows: &RecordBatch) -> Result<Rec
         events.chains.iter().enumerate().map(|(chain, (first, _))| (events.key(chain), *first)).collect();
     let keys = target.codec.rows(rows)?;
     let to: TimestampMicrosecondArray = (0..rows.num_rows())
-        .map(|row| first.get(keys.row(row).data()).filter(|first| times.is_valid(**first)).map(|first| times.value(*first)))
+        .map(|row| {
+            first.get(keys.row(row).data()).filter(|first| times.is_valid(**first)).map(|first| times.value(*first))
+        })
         .collect();
     let own: [(&str, ArrayRef); 2] = [
         (columns::VALID_TO, Arc::new(to.with_timezone_opt(times.timezone()))),
@@ -144,7 +145,10 @@ fn split(target: &Target<'_>) -> Result<(Vec<ManifestEntryRef>, Vec<ManifestEntr
     let id = target.metadata.current_schema().field_id_by_name(columns::IS_CURRENT);
     let id = id.ok_or_else(|| LakeError::definite("a history table without is_current"))?;
     let closed = |file: &ManifestEntryRef| {
-        matches!(file.data_file().upper_bounds().get(&id).map(|bound| bound.literal()), Some(PrimitiveLiteral::Boolean(false)))
+        matches!(
+            file.data_file().upper_bounds().get(&id).map(|bound| bound.literal()),
+            Some(PrimitiveLiteral::Boolean(false))
+        )
     };
     Ok(target.state.files.iter().cloned().partition(closed))
 }
@@ -168,4 +172,3 @@ async fn merge_closed(
     out.remove.extend(small.iter().map(|file| file.file_path().to_owned()));
     Ok(())
 }
-

@@ -60,7 +60,8 @@ impl KeyCodec {
     pub fn arrays(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
         let column = |column: &KeyColumn| {
             let values = batch.column_by_name(&column.name);
-            let values = values.ok_or_else(|| LakeError::definite(format!("rows without key column {}", column.name)))?;
+            let values =
+                values.ok_or_else(|| LakeError::definite(format!("rows without key column {}", column.name)))?;
             // Stage may have been narrower when the row was written.
             Ok(if values.data_type() == &column.kind { values.clone() } else { cast(values, &column.kind)? })
         };
@@ -81,7 +82,9 @@ impl KeyCodec {
     fn tuple<'a>(&self, bound: impl Fn(i32) -> Option<&'a Datum>) -> Result<Option<Vec<u8>>> {
         let mut arrays = Vec::with_capacity(self.columns.len());
         for column in &self.columns {
-            let Some(array) = bound(column.field_id).and_then(|datum| single(datum, &column.kind)) else { return Ok(None) };
+            let Some(array) = bound(column.field_id).and_then(|datum| single(datum, &column.kind)) else {
+                return Ok(None);
+            };
             arrays.push(array);
         }
         let rows = self.converter.convert_columns(&arrays)?;

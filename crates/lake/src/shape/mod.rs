@@ -38,7 +38,7 @@ use crate::{
 };
 
 /// Rows per data file of a keyed table unless set otherwise: the unit of a rewrite.
-pub const FILE_ROWS: usize = 65_536;
+pub const FILE_ROWS: usize = 32_768;
 
 /// The two tables a topic is shaped into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,7 +111,8 @@ impl Shape {
         let owner = state.metadata().properties().get(property::TOPIC).map(String::as_str);
         if owner != Some(topic) {
             return Err(LakeError::definite(format!(
-                "table {ident} holds topic {}; {topic} cannot be shaped into it", owner.unwrap_or("(none)")
+                "table {ident} holds topic {}; {topic} cannot be shaped into it",
+                owner.unwrap_or("(none)")
             )));
         }
         let in_stage = NextOffsets::of(stage.metadata().properties())?;
@@ -120,7 +121,11 @@ impl Shape {
         if span.ranges.is_empty() {
             return Ok(Shaped::default());
         }
-        let grown = schema::grown(state.metadata().current_schema(), state.metadata().last_column_id(), &columns(stage, form)?)?;
+        let grown = schema::grown(
+            state.metadata().current_schema(),
+            state.metadata().last_column_id(),
+            &columns(stage, form)?,
+        )?;
         let evolved = grown.map(|schema| evolve(&state, schema)).transpose()?;
         let metadata = evolved.as_ref().map_or(state.metadata(), |evolved| &evolved.metadata);
         let table_schema = metadata.current_schema();
@@ -147,7 +152,8 @@ impl Shape {
         };
         let shaped = Shaped { events: events.rows.num_rows(), committed: true, more: span.more, skipped: None };
         let properties = [span.next.property()].into();
-        let change = Change { remove: rewritten.remove, add: rewritten.add, properties, evolved, rows_unchanged: false };
+        let change =
+            Change { remove: rewritten.remove, add: rewritten.add, properties, evolved, rows_unchanged: false };
         self.tables.commit(&state, change).await?;
         Ok(shaped)
     }

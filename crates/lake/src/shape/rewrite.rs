@@ -122,7 +122,8 @@ impl Target<'_> {
     /// Rows of changed keys (their current versions only, where versions are kept).
     fn matches(&self, batch: &RecordBatch, changed: &HashSet<&[u8]>) -> Result<BooleanArray> {
         let keys = self.codec.rows(batch)?;
-        let current = self.current_column.and_then(|name| batch.column_by_name(name)).and_then(|column| column.as_boolean_opt());
+        let current =
+            self.current_column.and_then(|name| batch.column_by_name(name)).and_then(|column| column.as_boolean_opt());
         let is_current = |row: usize| current.is_none_or(|current| current.is_valid(row) && current.value(row));
         Ok((0..batch.num_rows()).map(|row| Some(is_current(row) && changed.contains(keys.row(row).data()))).collect())
     }

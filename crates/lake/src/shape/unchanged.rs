@@ -77,7 +77,11 @@ pub fn from_table(rows: RecordBatch, old: &[RecordBatch], codec: &KeyCodec) -> R
 ///
 /// # Errors
 /// As [`from_events`].
-pub fn along_chains(rows: &RecordBatch, next_of_key: &[Option<usize>], is_delete: impl Fn(usize) -> bool) -> Result<RecordBatch> {
+pub fn along_chains(
+    rows: &RecordBatch,
+    next_of_key: &[Option<usize>],
+    is_delete: impl Fn(usize) -> bool,
+) -> Result<RecordBatch> {
     if rows.columns().iter().all(|column| placeholders(column).is_none()) {
         return Ok(rows.clone());
     }

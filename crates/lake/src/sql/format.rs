@@ -30,9 +30,13 @@ pub fn type_name(kind: &DataType) -> String {
         DataType::Int64 | DataType::UInt32 | DataType::UInt64 => "long".into(),
         DataType::Float16 | DataType::Float32 => "float".into(),
         DataType::Float64 => "double".into(),
-        DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => format!("decimal({precision},{scale})"),
+        DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => {
+            format!("decimal({precision},{scale})")
+        }
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "string".into(),
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => "binary".into(),
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
+            "binary".into()
+        }
         DataType::Date32 | DataType::Date64 => "date".into(),
         DataType::Time32(_) | DataType::Time64(_) => "time".into(),
         DataType::Timestamp(_, None) => "timestamp".into(),
@@ -57,7 +61,9 @@ fn values(column: &ArrayRef) -> Result<Vec<Value>> {
     let rows = 0..column.len();
     match column.data_type() {
         DataType::Null => Ok(rows.map(|_| Value::Null).collect()),
-        DataType::Boolean => Ok(column.as_boolean().iter().map(|value| value.map_or(Value::Null, Value::Bool)).collect()),
+        DataType::Boolean => {
+            Ok(column.as_boolean().iter().map(|value| value.map_or(Value::Null, Value::Bool)).collect())
+        }
         kind if kind.is_integer() => {
             let wide = arrow::compute::cast(column, &DataType::Int64)?;
             let wide = wide.as_primitive::<arrow::datatypes::Int64Type>();
@@ -70,7 +76,8 @@ fn values(column: &ArrayRef) -> Result<Vec<Value>> {
         }
         DataType::List(_) => {
             let list = column.as_list::<i32>();
-            rows.map(|row| if list.is_null(row) { Ok(Value::Null) } else { values(&list.value(row)).map(Value::Array) }).collect()
+            rows.map(|row| if list.is_null(row) { Ok(Value::Null) } else { values(&list.value(row)).map(Value::Array) })
+                .collect()
         }
         _ => texts(column),
     }
@@ -85,7 +92,8 @@ fn texts(column: &ArrayRef) -> Result<Vec<Value>> {
         _ => column,
     };
     let formatter = ArrayFormatter::try_new(column, &options)?;
-    let text = |row: usize| if column.is_null(row) { Value::Null } else { Value::String(formatter.value(row).to_string()) };
+    let text =
+        |row: usize| if column.is_null(row) { Value::Null } else { Value::String(formatter.value(row).to_string()) };
     Ok((0..column.len()).map(text).collect())
 }
 
@@ -112,7 +120,8 @@ pub fn csv_line(row: &Value) -> String {
 #[must_use]
 pub fn table(columns: &Value, rows: &[Value]) -> String {
     let columns: &[Value] = columns.as_array().map_or(&[], Vec::as_slice);
-    let header: Vec<String> = columns.iter().map(|column| column["name"].as_str().unwrap_or_default().to_owned()).collect();
+    let header: Vec<String> =
+        columns.iter().map(|column| column["name"].as_str().unwrap_or_default().to_owned()).collect();
     let right: Vec<bool> = columns
         .iter()
         .map(|column| {
@@ -172,12 +181,20 @@ mod tests {
             Arc::new(TimestampMicrosecondArray::from(vec![1_714_885_505_000_001, 0]).with_timezone("+00:00")),
             Arc::new(BinaryArray::from_vec(vec![b"\x00\xff", b"a"])),
         ];
-        let fields: Vec<_> = columns.iter().enumerate().map(|(n, c)| Field::new(format!("c{n}"), c.data_type().clone(), true)).collect();
+        let fields: Vec<_> =
+            columns.iter().enumerate().map(|(n, c)| Field::new(format!("c{n}"), c.data_type().clone(), true)).collect();
         let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
         let rows = rows(&batch).unwrap();
         assert_eq!(
             rows[0],
-            json!([i64::MAX, "12.34", "2024-05-04", "2024-05-05T05:05:05.000001", "2024-05-05T05:05:05.000001", "00ff"])
+            json!([
+                i64::MAX,
+                "12.34",
+                "2024-05-04",
+                "2024-05-05T05:05:05.000001",
+                "2024-05-05T05:05:05.000001",
+                "00ff"
+            ])
         );
         assert_eq!(rows[1][1], json!("-0.05"));
         assert_eq!(rows[1][0], Value::Null);

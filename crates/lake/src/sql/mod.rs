@@ -78,8 +78,10 @@ impl Engine {
     /// Tables of the layers the query names; of all layers when it asks what there is.
     async fn list(&self, sql: &str) -> Result<Vec<TableIdent>> {
         let named: Vec<String> = references(sql).unwrap_or_default();
-        let names = |layer: &str| named.iter().any(|name| name.split_once('.').is_some_and(|(first, _)| first == layer));
-        let only_layers = !named.is_empty() && named.iter().all(|name| LAYERS.iter().any(|layer| name.starts_with(&format!("{layer}."))));
+        let names =
+            |layer: &str| named.iter().any(|name| name.split_once('.').is_some_and(|(first, _)| first == layer));
+        let only_layers = !named.is_empty()
+            && named.iter().all(|name| LAYERS.iter().any(|layer| name.starts_with(&format!("{layer}."))));
         let mut idents = Vec::new();
         for layer in LAYERS.into_iter().filter(|layer| !only_layers || names(layer)) {
             idents.extend(self.tables.list(layer).await?);
@@ -96,7 +98,10 @@ impl Engine {
             .with_default_catalog_and_schema(CATALOG, layers::SHAPE)
             .with_information_schema(true)
             .with_create_default_catalog_and_schema(false);
-        let state = SessionStateBuilder::new().with_config(config).with_runtime_env(self.runtime.clone()).with_default_features();
+        let state = SessionStateBuilder::new()
+            .with_config(config)
+            .with_runtime_env(self.runtime.clone())
+            .with_default_features();
         let context = SessionContext::new_with_state(state.build());
         let catalog = MemoryCatalogProvider::new();
         for layer in LAYERS {
@@ -119,10 +124,7 @@ pub fn references(sql: &str) -> Result<Vec<String>> {
         return Err(LakeError::Query("one SQL statement is expected".into()));
     };
     let (tables, _ctes) = resolve_table_references(&statement, true)?;
-    Ok(tables
-        .iter()
-        .map(|table| format!("{}.{}", table.schema().unwrap_or(layers::SHAPE), table.table()))
-        .collect())
+    Ok(tables.iter().map(|table| format!("{}.{}", table.schema().unwrap_or(layers::SHAPE), table.table())).collect())
 }
 
 fn names_of(idents: &[TableIdent], layer: &str) -> HashMap<String, TableIdent> {

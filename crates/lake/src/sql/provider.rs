@@ -207,7 +207,9 @@ impl ExecutionPlan for LakeScan {
         }
         let rows = read_files(&self.state, files, self.field_ids.clone(), self.predicate.clone()).map_err(external)?;
         let named = schema.clone();
-        let rows = rows.map_err(external).map(move |batch| Ok(RecordBatch::try_new(named.clone(), batch?.columns().to_vec())?));
+        let rows = rows
+            .map_err(external)
+            .map(move |batch| Ok(RecordBatch::try_new(named.clone(), batch?.columns().to_vec())?));
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
     }
 }

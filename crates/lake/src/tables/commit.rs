@@ -186,7 +186,12 @@ impl<'a> SnapshotWriter<'a> {
             .map(|(file, manifest)| manifests::Listed {
                 spec_id: file.partition_spec_id,
                 data: file.content == ManifestContentType::Data,
-                live: manifest.entries().iter().filter(|entry| entry.is_alive()).map(|entry| entry.file_path()).collect(),
+                live: manifest
+                    .entries()
+                    .iter()
+                    .filter(|entry| entry.is_alive())
+                    .map(|entry| entry.file_path())
+                    .collect(),
             })
             .collect();
         let plan = manifests::plan(&listed, &change.remove);
@@ -197,7 +202,8 @@ impl<'a> SnapshotWriter<'a> {
         for group in &plan.rewrite {
             let Some(first) = group.first().map(|&index| &parents[index].0) else { continue };
             let spec = self.metadata.partition_spec_by_id(first.partition_spec_id);
-            let spec = spec.ok_or_else(|| LakeError::definite("a manifest names a partition spec that is not there"))?;
+            let spec =
+                spec.ok_or_else(|| LakeError::definite("a manifest names a partition spec that is not there"))?;
             let mut writer = self.manifest(spec, first.content)?;
             for entry in group.iter().flat_map(|&index| parents[index].1.entries()).filter(|entry| entry.is_alive()) {
                 let missing = || LakeError::definite("a manifest entry lacks its sequence number");
@@ -207,7 +213,12 @@ impl<'a> SnapshotWriter<'a> {
                     writer.add_delete_file(entry.data_file().clone(), sequence, entry.file_sequence_number)?;
                 } else {
                     let snapshot = entry.snapshot_id().ok_or_else(missing)?;
-                    writer.add_existing_file(entry.data_file().clone(), snapshot, sequence, entry.file_sequence_number)?;
+                    writer.add_existing_file(
+                        entry.data_file().clone(),
+                        snapshot,
+                        sequence,
+                        entry.file_sequence_number,
+                    )?;
                 }
             }
             out.push(writer.write_manifest_file().await?);
@@ -236,7 +247,8 @@ fn request(state: &TableState, change: Change, snapshot: Snapshot) -> (Vec<Table
     let mut updates = Vec::new();
     if let Some(evolved) = change.evolved {
         requirements.push(TableRequirement::CurrentSchemaIdMatch { current_schema_id: metadata.current_schema_id() });
-        requirements.push(TableRequirement::LastAssignedFieldIdMatch { last_assigned_field_id: metadata.last_column_id() });
+        requirements
+            .push(TableRequirement::LastAssignedFieldIdMatch { last_assigned_field_id: metadata.last_column_id() });
         updates.push(TableUpdate::AddSchema { schema: evolved.schema });
         updates.push(TableUpdate::SetCurrentSchema { schema_id: -1 });
     }

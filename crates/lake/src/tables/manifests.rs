@@ -51,8 +51,7 @@ pub fn plan(manifests: &[Listed<'_>], remove: &HashSet<String>) -> Plan {
         plan.rewrite = touched.into_iter().map(|index| vec![index]).collect();
         return plan;
     }
-    let mergeable =
-        |index: &usize| manifests[*index].data && manifests[*index].live.len() <= MERGED_FILES_MAX;
+    let mergeable = |index: &usize| manifests[*index].data && manifests[*index].live.len() <= MERGED_FILES_MAX;
     let (merge, keep): (Vec<usize>, Vec<usize>) = plan.keep.iter().copied().partition(mergeable);
     plan.keep = keep;
     let mut rest: Vec<usize> = merge.into_iter().chain(touched).collect();

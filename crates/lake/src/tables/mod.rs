@@ -174,7 +174,8 @@ impl Tables {
             .disable_cache()
             .build()?;
         let same_snapshot = known.filter(|known| {
-            known.metadata().uuid() == table.metadata().uuid() && known.snapshot_id() == table.metadata().current_snapshot_id()
+            known.metadata().uuid() == table.metadata().uuid()
+                && known.snapshot_id() == table.metadata().current_snapshot_id()
         });
         let state = match same_snapshot {
             Some(known) => TableState {

@@ -40,7 +40,8 @@ pub fn read_files(
     let bound = predicate.map(|predicate| bind(schema.clone(), predicate)).transpose()?;
     let tasks: Vec<_> =
         files.iter().map(|file| Ok(task(file, schema.clone(), field_ids.clone(), bound.clone()))).collect();
-    let reader = state.table.reader_builder().with_batch_size(BATCH_ROWS).with_data_file_concurrency_limit(FILES_AT_ONCE);
+    let reader =
+        state.table.reader_builder().with_batch_size(BATCH_ROWS).with_data_file_concurrency_limit(FILES_AT_ONCE);
     let rows = reader.with_row_group_filtering_enabled(true).build().read(stream::iter(tasks).boxed())?;
     Ok(rows.stream().map_err(LakeError::from).boxed())
 }

@@ -179,7 +179,8 @@ fn to_type(column: &ArrayRef, target: &DataType) -> Result<ArrayRef> {
 
 /// Arrow schema without field ids and other metadata, for computations that compare schemas.
 pub fn plain(schema: &ArrowSchema) -> ArrowSchemaRef {
-    let fields: Vec<_> = schema.fields().iter().map(|field| field.as_ref().clone().with_metadata(Default::default())).collect();
+    let fields: Vec<_> =
+        schema.fields().iter().map(|field| field.as_ref().clone().with_metadata(Default::default())).collect();
     Arc::new(ArrowSchema::new(fields))
 }
 

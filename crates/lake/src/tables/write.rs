@@ -3,7 +3,7 @@
 use arrow::record_batch::RecordBatch;
 use iceberg::{
     io::FileIO,
-    spec::{DataFile, DataFileFormat, PartitionKey, TableMetadata},
+    spec::{DataFile, DataFileFormat, PartitionKey, PrimitiveType, TableMetadata, Type},
     writer::{
         IcebergWriter, IcebergWriterBuilder,
         base_writer::data_file_writer::DataFileWriterBuilder,
@@ -16,7 +16,8 @@ use iceberg::{
 };
 use parquet::{
     basic::{Compression, ZstdLevel},
-    file::properties::WriterProperties,
+    file::properties::{EnabledStatistics, WriterProperties},
+    schema::types::ColumnPath,
 };
 
 use crate::error::Result;
@@ -44,12 +45,7 @@ impl Files {
     /// # Errors
     /// When the table's locations cannot be made.
     pub async fn create(metadata: &TableMetadata, io: &FileIO, partition: Option<PartitionKey>) -> Result<Self> {
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(ZstdLevel::default()))
-            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS_MAX))
-            .set_created_by("haus-am-see lake".to_owned())
-            .build();
-        let parquet = ParquetWriterBuilder::new(properties, metadata.current_schema().clone());
+        let parquet = ParquetWriterBuilder::new(properties(metadata), metadata.current_schema().clone());
         let names = DefaultFileNameGenerator::new(uuid::Uuid::now_v7().to_string(), None, DataFileFormat::Parquet);
         let locations = DefaultLocationGenerator::new(metadata)?;
         let rolling = RollingFileWriterBuilder::new(parquet, FILE_BYTES_MAX, io.clone(), locations, names);
@@ -73,6 +69,23 @@ impl Files {
     pub async fn close(mut self) -> Result<Vec<DataFile>> {
         Ok(Box::pin(self.writer.close()).await?)
     }
+}
+
+/// Files of a keyed table are rewritten often: what costs time and helps little is left out. Dictionaries pay for text
+/// (few distinct values); numbers are mostly keys and times, which zstd packs as well. Statistics are per file.
+fn properties(metadata: &TableMetadata) -> WriterProperties {
+    let mut properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS_MAX))
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_dictionary_enabled(false)
+        .set_created_by("haus-am-see lake".to_owned());
+    for field in metadata.current_schema().as_struct().fields() {
+        if *field.field_type == Type::Primitive(PrimitiveType::String) {
+            properties = properties.set_column_dictionary_enabled(ColumnPath::from(field.name.as_str()), true);
+        }
+    }
+    properties.build()
 }
 
 /// Writes batches of an unpartitioned table to files.

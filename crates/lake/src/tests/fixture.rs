@@ -39,7 +39,8 @@ impl RawStore for MemoryRaw {
 
     async fn keys_after(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<String>> {
         let objects = self.0.lock().unwrap();
-        let below = objects.keys().filter(|key| key.starts_with(prefix) && after.is_none_or(|after| key.as_str() > after));
+        let below =
+            objects.keys().filter(|key| key.starts_with(prefix) && after.is_none_or(|after| key.as_str() > after));
         Ok(below.take(limit).cloned().collect())
     }
 

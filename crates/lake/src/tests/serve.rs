@@ -40,9 +40,12 @@ async fn shop(lake: &Lake) -> Topic {
             ("price_at_purchase", 1700, "numeric", NUMERIC_10_2, false),
         ],
     );
-    for (id, order, product, quantity, price) in
-        [("1", "1", "1", "3", "10.10"), ("2", "2", "1", "1", "99.00"), ("3", "3", "2", "1", "0.10"), ("4", "1", "2", "1", "0.01")]
-    {
+    for (id, order, product, quantity, price) in [
+        ("1", "1", "1", "3", "10.10"),
+        ("2", "2", "1", "1", "99.00"),
+        ("3", "3", "2", "1", "0.10"),
+        ("4", "1", "2", "1", "0.01"),
+    ] {
         items.event(0, Op::Create, None, Some(&[text(id), text(order), text(product), text(quantity), text(price)]));
     }
     lake.raw.flush(&mut items, 0);
@@ -113,14 +116,21 @@ async fn marts_are_exact_and_rebuilt_only_when_an_input_changed() {
 async fn sql_is_read_only_and_says_what_is_missing() {
     let lake = Lake::new(100);
     shop(&lake).await;
-    for sql in ["DROP TABLE shape.orders", "DELETE FROM shape.orders", "INSERT INTO shape.orders SELECT * FROM shape.orders", "SET a = 1"] {
+    for sql in [
+        "DROP TABLE shape.orders",
+        "DELETE FROM shape.orders",
+        "INSERT INTO shape.orders SELECT * FROM shape.orders",
+        "SET a = 1",
+    ] {
         let error = crate::query::answer(&lake.engine, sql, 10).await.unwrap_err();
         assert!(matches!(error, crate::error::LakeError::Query(_)), "{sql}: {error}");
     }
     let error = crate::query::answer(&lake.engine, "SELECT * FROM shape.nothing", 10).await.unwrap_err();
     assert!(error.to_string().contains("nothing"), "{error}");
     assert_eq!(lake.sql("SELECT COUNT(*) FROM shape.orders WHERE id > 2").await, vec![json!([2])]);
-    let tables = lake.sql("SELECT table_schema, table_name FROM information_schema.tables WHERE table_schema = 'shape' ORDER BY 2").await;
+    let tables = lake
+        .sql("SELECT table_schema, table_name FROM information_schema.tables WHERE table_schema = 'shape' ORDER BY 2")
+        .await;
     assert!(tables.contains(&json!(["shape", "orders_history"])), "{tables:?}");
     assert_eq!(references("SELECT 1").unwrap(), Vec::<String>::new());
 }

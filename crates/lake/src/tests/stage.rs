@@ -17,7 +17,12 @@ const COLUMNS: [ColumnSpec; 4] = [
 ];
 
 fn row<'a>(id: &'a str, name: &'a str) -> [Cell<'a>; 4] {
-    [Cell::Text(id.as_bytes()), Cell::Text(name.as_bytes()), Cell::Text(b"12.34"), Cell::Text(b"2024-05-05 01:02:03.000004")]
+    [
+        Cell::Text(id.as_bytes()),
+        Cell::Text(name.as_bytes()),
+        Cell::Text(b"12.34"),
+        Cell::Text(b"2024-05-05 01:02:03.000004"),
+    ]
 }
 
 fn filled(lake: &Lake, objects: usize) -> Topic {
@@ -44,7 +49,18 @@ async fn every_column_of_an_event_arrives_with_its_value() {
     assert_eq!(
         rows,
         vec![
-            json!([1, "a", "12.34", "2024-05-05T01:02:03.000004", "c", "2024-05-05T00:00:01.000000", 7, topic.name, 2, 0]),
+            json!([
+                1,
+                "a",
+                "12.34",
+                "2024-05-05T01:02:03.000004",
+                "c",
+                "2024-05-05T00:00:01.000000",
+                7,
+                topic.name,
+                2,
+                0
+            ]),
             json!([1, null, "0.00", null, "d", "2024-05-05T00:00:02.000000", 7, topic.name, 2, 1]),
         ]
     );
@@ -133,7 +149,10 @@ async fn a_new_column_is_added_and_old_rows_have_none() {
     lake.stage_all(&topic.name).await;
     lake.shape_all(&topic.name).await;
     let rows = lake.sql("SELECT id, name, tier FROM shape.things ORDER BY id").await;
-    assert_eq!(rows, vec![json!([0, "x", null]), json!([1, "new", "gold"]), json!([2, "x", null]), json!([3, "x", null])]);
+    assert_eq!(
+        rows,
+        vec![json!([0, "x", null]), json!([1, "new", "gold"]), json!([2, "x", null]), json!([3, "x", null])]
+    );
     let rows = lake.sql("SELECT tier, COUNT(*) FROM stage.things GROUP BY tier ORDER BY 2").await;
     assert_eq!(rows, vec![json!(["gold", 1]), json!([null, 4])]);
 }

@@ -43,7 +43,12 @@ fn round(topic: &mut Topic, number: i32, state: &mut BTreeMap<i32, i32>) {
             Cell::Text(total.as_bytes()),
             Cell::Text(b"2024-05-05 10:00:00"),
         ];
-        topic.event(partition, if state.insert(key, cents).is_some() { Op::Update } else { Op::Create }, None, Some(&row));
+        topic.event(
+            partition,
+            if state.insert(key, cents).is_some() { Op::Update } else { Op::Create },
+            None,
+            Some(&row),
+        );
     }
 }
 
@@ -79,7 +84,8 @@ async fn no_record_is_lost_or_doubled_though_the_lake_is_killed_over_and_over() 
         rig.sql("SELECT COUNT(*), SUM(total) FROM shape.orders").await.as_ref() == Ok(&expected)
     })
     .await;
-    let distinct = rig.sql("SELECT COUNT(DISTINCT (CAST(_partition AS BIGINT) * 1000000 + _offset)) FROM stage.orders").await;
+    let distinct =
+        rig.sql("SELECT COUNT(DISTINCT (CAST(_partition AS BIGINT) * 1000000 + _offset)) FROM stage.orders").await;
     assert_eq!(distinct, Ok(json!([[events]])));
     assert_eq!(rig.status().await["problems"], json!([]));
     let others = rig.read_by_others();

@@ -61,7 +61,8 @@ impl Rig {
     pub async fn sql(&self, sql: &str) -> Result<Value, String> {
         let request = reqwest::Client::new().post(format!("http://127.0.0.1:{}/sql", self.lake_port));
         let answer = request.json(&json!({"sql": sql})).timeout(Duration::from_secs(20)).send().await;
-        let answer: Value = answer.map_err(|error| error.to_string())?.json().await.map_err(|error| error.to_string())?;
+        let answer: Value =
+            answer.map_err(|error| error.to_string())?.json().await.map_err(|error| error.to_string())?;
         answer.get("rows").cloned().ok_or_else(|| answer.to_string())
     }
 
@@ -88,10 +89,8 @@ impl Rig {
 
 /// Python with the readers' packages, in a virtual environment beside the build cache, made when missing.
 fn readers_python(readers: &std::path::Path) -> PathBuf {
-    let cache = std::env::var_os("HAUS_CACHE").map_or_else(
-        || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/haus-am-see"),
-        PathBuf::from,
-    );
+    let cache = std::env::var_os("HAUS_CACHE")
+        .map_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/haus-am-see"), PathBuf::from);
     let python = cache.join("py-readers/bin/python");
     let run = |program: &std::path::Path, args: &[&str]| {
         assert!(std::process::Command::new(program).args(args).status().unwrap().success(), "{program:?} {args:?}");
@@ -99,7 +98,8 @@ fn readers_python(readers: &std::path::Path) -> PathBuf {
     if !python.exists() {
         run("python3".as_ref(), &["-m", "venv", &cache.join("py-readers").display().to_string()]);
     }
-    let installed = std::process::Command::new(&python).args(["-c", "import duckdb_extension_httpfs, pyiceberg"]).output().unwrap();
+    let installed =
+        std::process::Command::new(&python).args(["-c", "import duckdb_extension_httpfs, pyiceberg"]).output().unwrap();
     if !installed.status.success() {
         run(&python, &["-m", "pip", "install", "-q", "-r", &readers.join("requirements.txt").display().to_string()]);
     }
