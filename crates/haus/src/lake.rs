@@ -49,6 +49,15 @@ fn show(value: &Value) -> String {
     }
 }
 
+/// A difference the ledger found: `{"hop","kind","count","first":[…]}` in words.
+fn describe(difference: &Value) -> String {
+    let (Some(hop), Some(kind)) = (difference["hop"].as_str(), difference["kind"].as_str()) else {
+        return show(difference);
+    };
+    let first: Vec<_> = difference["first"].as_array().into_iter().flatten().map(show).collect();
+    format!("{} {kind} in {hop}: {}", show(&difference["count"]), first.join(", "))
+}
+
 /// Runs the ledger's proof and returns its report.
 ///
 /// # Errors
@@ -89,16 +98,22 @@ pub fn verify_text(report: &Value) -> String {
             show(&row["verdict"]),
         ]);
         for difference in row["differences"].as_array().into_iter().flatten() {
-            differences.push(format!("  {name}: {}", show(difference)));
+            differences.push(format!("  {name}: {}", describe(difference)));
         }
     }
     let mut text = table.to_string();
     for mart in report["marts"].as_array().into_iter().flatten() {
         text.push_str(&format!("\nserve.{}: {}", show(&mart["mart"]), show(&mart["verdict"])));
+        for difference in mart["differences"].as_array().into_iter().flatten() {
+            differences.push(format!("  serve.{}: {}", show(&mart["mart"]), show(difference)));
+        }
     }
     for difference in differences {
         text.push('\n');
         text.push_str(&difference);
+    }
+    if let Some(error) = report["error"].as_str() {
+        text.push_str(&format!("\n{error}"));
     }
     text.push_str(if report["ok"] == json!(true) {
         "\nverified: nothing lost, nothing doubled"
@@ -121,8 +136,10 @@ mod tests {
 
     #[test]
     fn a_difference_is_shown_with_its_table() {
-        let report = json!({"tables": [{"table": "orders", "postgres_rows": 2, "verdict": "different", "differences": ["missing in shape: 7"]}], "marts": [], "ok": false});
+        let report = json!({"tables": [{"table": "orders", "postgres_rows": 2, "verdict": "different", "differences": [{"hop": "shape", "kind": "missing", "count": 1, "first": ["7"]}]}], "marts": [], "ok": false});
         let text = verify_text(&report);
-        assert!(text.contains("orders: missing in shape: 7") && text.ends_with("NOT verified"), "{text}");
+        assert!(text.contains("orders: 1 missing in shape: 7") && text.ends_with("NOT verified"), "{text}");
+        let text = verify_text(&json!({"tables": [], "error": "Postgres is away", "ok": false}));
+        assert!(text.ends_with("Postgres is away\nNOT verified"), "{text}");
     }
 }
