@@ -7,11 +7,11 @@ use std::sync::Arc;
 use arrow::{
     array::{
         Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray,
-        StringBuilder, StructArray, make_array, new_null_array,
+        StringBuilder, StructArray, Time64MicrosecondArray, make_array, new_null_array,
     },
     buffer::NullBuffer,
     compute::{cast, is_null, kernels::zip::zip},
-    datatypes::{DataType, Field, Int32Type, Int64Type, Schema, TimeUnit},
+    datatypes::{DataType, Field, Int32Type, Int64Type, Schema, Time64MicrosecondType, TimeUnit},
     util::display::{ArrayFormatter, FormatOptions},
 };
 
@@ -118,7 +118,6 @@ fn instant_type() -> DataType {
 /// Values of a column in the Arrow type that its meaning has in the lake.
 fn convert(values: &ArrayRef, kind: &Kind) -> Result<ArrayRef> {
     let micros = DataType::Timestamp(TimeUnit::Microsecond, None);
-    let time = DataType::Time64(TimeUnit::Microsecond);
     Ok(match kind {
         Kind::Boolean => cast(values, &DataType::Boolean)?,
         Kind::Int => cast(values, &DataType::Int32)?,
@@ -130,12 +129,13 @@ fn convert(values: &ArrayRef, kind: &Kind) -> Result<ArrayRef> {
         Kind::Decimal { precision, scale } => decimal(values, *precision, *scale)?,
         Kind::VariableDecimal => variable_decimal(values)?,
         Kind::Date => cast(&integers(values, &DataType::Int32, &DataType::Date32)?, &DataType::Date32)?,
-        Kind::Time(Unit::Millis) => {
-            cast(&integers(values, &DataType::Int32, &DataType::Time32(TimeUnit::Millisecond))?, &time)?
-        }
-        Kind::Time(Unit::Micros) => cast(&integers(values, &DataType::Int64, &time)?, &time)?,
-        Kind::Time(Unit::Nanos) => {
-            cast(&integers(values, &DataType::Int64, &DataType::Time64(TimeUnit::Nanosecond))?, &time)?
+        Kind::Time(unit) => {
+            let (wire, meaning) = match unit {
+                Unit::Millis => (DataType::Int32, DataType::Time32(TimeUnit::Millisecond)),
+                Unit::Micros => (DataType::Int64, DataType::Time64(TimeUnit::Microsecond)),
+                Unit::Nanos => (DataType::Int64, DataType::Time64(TimeUnit::Nanosecond)),
+            };
+            time_of_day(&integers(values, &wire, &meaning)?)?
         }
         Kind::Timestamp(unit) => {
             let unit = match unit {
@@ -161,6 +161,15 @@ fn integers(values: &ArrayRef, wire: &DataType, meaning: &DataType) -> Result<Ar
         return Ok(cast(&cast(values, &DataType::Int64)?, &DataType::Timestamp(*unit, None))?);
     }
     Ok(values.clone())
+}
+
+/// Postgres knows `24:00:00`; Iceberg's day ends a microsecond earlier, which is what such a value becomes.
+fn time_of_day(values: &ArrayRef) -> Result<ArrayRef> {
+    const LAST: i64 = 86_400_000_000 - 1;
+    let micros = cast(values, &DataType::Time64(TimeUnit::Microsecond))?;
+    let micros: Time64MicrosecondArray =
+        micros.as_primitive::<Time64MicrosecondType>().unary(|micros| micros.min(LAST));
+    Ok(Arc::new(micros))
 }
 
 fn decimal(values: &ArrayRef, precision: u32, scale: u32) -> Result<ArrayRef> {
