@@ -188,7 +188,7 @@ impl Rig {
         );
         wait_until("the slot is drained", LONG, async || {
             let state = self.task_state().await;
-            assert!(!state.as_ref().is_some_and(|(state, _)| state == "FAILED"), "{state:?}");
+            assert!(state.as_ref().is_none_or(|(state, _)| state != "FAILED"), "{state:?}");
             self.sql.query_opt(&question, &[]).await.unwrap().is_some_and(|row| row.get(0))
         })
         .await;
