@@ -32,7 +32,6 @@ pub struct Interface {
 }
 
 /// The routes.
-#[must_use]
 pub fn router(interface: Interface) -> Router {
     Router::new().route("/status", get(status)).route("/sql", post(sql)).route("/run", post(run)).with_state(interface)
 }

@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Instant};
 
 use arrow::{datatypes::Schema as ArrowSchema, record_batch::RecordBatch};
-use futures::TryStreamExt;
+use futures::{TryStreamExt, future::join_all};
 use iceberg::{
     TableIdent,
     arrow::arrow_type_to_type,
@@ -90,12 +90,18 @@ impl Serve {
     pub async fn run(&self) -> Result<Served> {
         let mut served = Served::default();
         let pinned = self.pin().await?;
+        let mut ready = Vec::new();
         for mart in self.marts.iter() {
-            if let Some(missing) = mart.inputs.iter().find(|input| !pinned.contains_key(*input)) {
-                served.waiting.insert(mart.name.clone(), missing.clone());
-                continue;
+            match mart.inputs.iter().find(|input| !pinned.contains_key(*input)) {
+                Some(missing) => drop(served.waiting.insert(mart.name.clone(), missing.clone())),
+                None => ready.push(mart),
             }
-            match self.refresh(mart, &pinned).await {
+        }
+        // Side by side: most of a rebuild is waiting for storage. The engine bounds their memory together.
+        let rebuilds: Vec<_> = ready.iter().map(|mart| self.refresh(mart, &pinned)).collect();
+        let refreshed = join_all(rebuilds).await;
+        for (mart, refreshed) in ready.into_iter().zip(refreshed) {
+            match refreshed {
                 Ok(Some(rows)) => drop(served.built.insert(mart.name.clone(), rows)),
                 Ok(None) => {}
                 Err(error) => drop(served.failed.insert(mart.name.clone(), error)),

@@ -181,12 +181,12 @@ async fn a_small_change_rewrites_one_file_of_many() {
     let paths = |state: &crate::tables::TableState| -> std::collections::BTreeSet<String> {
         state.files.iter().map(|file| file.file_path().to_owned()).collect()
     };
-    let before = paths(&*lake.shape.tables.load(&ident).await.unwrap().unwrap());
+    let before = paths(&lake.shape.tables.load(&ident).await.unwrap().unwrap());
     topic.event(0, Op::Update, None, Some(&[Cell::Text(b"55"), Cell::Null, Cell::Text(b"2")]));
     lake.raw.flush(&mut topic, 0);
     lake.stage_all(&topic.name).await;
     lake.shape_all(&topic.name).await;
-    let after = paths(&*lake.shape.tables.load(&ident).await.unwrap().unwrap());
+    let after = paths(&lake.shape.tables.load(&ident).await.unwrap().unwrap());
     assert!(before.len() >= 9);
     assert_eq!(after.difference(&before).count(), 1);
 }
