@@ -116,7 +116,7 @@ async fn marts_equal_independent_sql(stack: &Stack, client: &tokio_postgres::Cli
     ];
     for (mart, source) in questions {
         let served = stack.haus(&["sql", mart]).await;
-        let served: Vec<Vec<String>> = served["rows"].as_array().unwrap().iter().map(|row| texts(row)).collect();
+        let served: Vec<Vec<String>> = served["rows"].as_array().unwrap().iter().map(texts).collect();
         let expected: Vec<Vec<String>> = client
             .query(source, &[])
             .await

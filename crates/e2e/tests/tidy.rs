@@ -24,13 +24,7 @@ fn every_module_says_what_it_is() {
     assert!(files.len() > 50);
     let silent: Vec<_> = files
         .iter()
-        .filter(|file| {
-            !std::fs::read_to_string(file)
-                .unwrap()
-                .lines()
-                .take(3)
-                .any(|line| line.starts_with("//!"))
-        })
+        .filter(|file| !std::fs::read_to_string(file).unwrap().lines().take(3).any(|line| line.starts_with("//!")))
         .collect();
     assert!(silent.is_empty(), "without a //! opening: {silent:#?}");
 }

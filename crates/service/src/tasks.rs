@@ -46,16 +46,13 @@ impl Tasks {
     /// The error of the first task that failed, with the task's name.
     pub async fn join(&self) -> anyhow::Result<()> {
         let mut first_error = None;
-        loop {
-            tokio::select! {
-                () = self.stop.cancelled() => break,
-                (name, result) = self.next_ended() => {
-                    if !self.stop.is_cancelled() {
-                        tracing::info!(task = name, "task ended, the service stops");
-                    }
-                    first_error = result.err().map(|error| error.context(name));
-                    break;
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            (name, result) = self.next_ended() => {
+                if !self.stop.is_cancelled() {
+                    tracing::info!(task = name, "task ended, the service stops");
                 }
+                first_error = result.err().map(|error| error.context(name));
             }
         }
         self.stop.cancel();

@@ -74,10 +74,8 @@ impl Producer {
     /// # Errors
     /// `NotAcknowledged`: it may be in the log; send it again. `Refused`, `Broken`.
     pub async fn send(&self, record: RecordOut<'_>) -> Result<Delivered, ProduceError> {
-        self.enqueue(record).await?.await.map_err(|_| broken("the producer was dropped"))?.map(|delivered| {
-            self.cluster.mark_reached();
-            delivered
-        })
+        let answer = self.enqueue(record).await?.await.map_err(|_| broken("the producer was dropped"))?;
+        answer.inspect(|_| self.cluster.mark_reached())
     }
 
     async fn enqueue(
