@@ -31,11 +31,14 @@ pub struct ObjectStore {
     pub secret_access_key: String,
 }
 
+/// Metadata read or written last, by location, oldest first.
+type Kept = VecDeque<(String, Arc<TableMetadata>)>;
+
 /// The warehouse's files. Cheap to clone.
 #[derive(Clone)]
 pub struct MetadataFiles {
     io: FileIO,
-    kept: Arc<Mutex<VecDeque<(String, Arc<TableMetadata>)>>>,
+    kept: Arc<Mutex<Kept>>,
 }
 
 impl MetadataFiles {

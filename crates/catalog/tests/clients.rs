@@ -69,7 +69,7 @@ async fn a_table_lives_from_creation_to_drop() {
     let renamed = TableIdent::new(namespace.clone(), "sales".into());
     client.rename_table(&orders, &renamed).await.unwrap();
     assert!(!client.table_exists(&orders).await.unwrap() && client.table_exists(&renamed).await.unwrap());
-    assert_eq!(client.list_tables(&namespace).await.unwrap(), [renamed.clone()]);
+    assert_eq!(client.list_tables(&namespace).await.unwrap(), std::slice::from_ref(&renamed));
     // The old name is free, and a new table of that name shares no folder with the renamed one.
     let other = client.create_table(&namespace, creation("orders")).await.unwrap();
     assert_ne!(other.metadata().location(), again.metadata().location());

@@ -18,6 +18,9 @@ use crate::store::{StoreError, Writer};
 /// Statuses waiting to be written while Kafka is slow or away; more than any worker has tasks.
 const STATUS_QUEUE_LEN_MAX: usize = 1024;
 
+/// What the running tasks told of themselves, by connector and number of the task.
+type ProgressByTask = BTreeMap<(String, u32), BTreeMap<&'static str, Value>>;
+
 /// One worker process.
 pub struct Worker {
     /// Servers and topics.
@@ -29,7 +32,7 @@ pub struct Worker {
     writer: Writer,
     state: RwLock<State>,
     statuses: mpsc::Sender<Record>,
-    progress: Mutex<BTreeMap<(String, u32), BTreeMap<&'static str, Value>>>,
+    progress: Mutex<ProgressByTask>,
 }
 
 impl Worker {
@@ -114,7 +117,7 @@ impl Worker {
         self.progress().remove(&(connector.to_owned(), task));
     }
 
-    fn progress(&self) -> MutexGuard<'_, BTreeMap<(String, u32), BTreeMap<&'static str, Value>>> {
+    fn progress(&self) -> MutexGuard<'_, ProgressByTask> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

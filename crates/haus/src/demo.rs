@@ -38,6 +38,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<bool> {
     } else {
         say!("the shop has data already; going on with it");
     }
+    let traffic_begin = Instant::now();
     run_traffic(settings).await?;
     let spinner = spinner("proving that nothing was lost or doubled");
     let verified = lake::verify(settings).await?;
@@ -45,7 +46,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<bool> {
     say!("\n{}", lake::verify_text(&verified));
     print_marts(settings).await?;
     print_places(settings);
-    say!("\n{}", status::text(&status::gather(settings).await?));
+    say!("\n{}", status::text(&status::gather(settings, Some(traffic_begin.elapsed().as_secs())).await?));
     say!(
         "\ndone in {:.1} s. The stack stays up: `make down` stops it, `make clean-data` forgets it.",
         begin.elapsed().as_secs_f64()

@@ -40,7 +40,10 @@ pub async fn run(
         }
         positions.insert(path.clone(), end);
     }
-    while follow {
+    if !follow {
+        return Ok(());
+    }
+    loop {
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             () = tokio::time::sleep(FOLLOW_INTERVAL) => {}
@@ -58,7 +61,6 @@ pub async fn run(
             positions.insert(path.clone(), if whole == text.len() { end } else { position + whole as u64 });
         }
     }
-    Ok(())
 }
 
 fn files(folder: &Path, name: Option<&str>) -> anyhow::Result<Vec<(String, PathBuf)>> {

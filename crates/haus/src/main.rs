@@ -57,6 +57,9 @@ enum Command {
         /// Prints once, also on a terminal.
         #[arg(long)]
         once: bool,
+        /// How many seconds back the time from commit to serve looks; ten minutes by default.
+        #[arg(long)]
+        freshness_seconds: Option<u64>,
     },
     /// Writes a full seed of customers, products, orders and payments.
     Seed(Seed),
@@ -163,7 +166,9 @@ async fn run(haus: Haus, context: &service::Context) -> anyhow::Result<bool> {
                 json!({"stopped": stopped}),
             );
         }
-        Command::Status { once } => return show_status(&settings, as_json, once, context).await,
+        Command::Status { once, freshness_seconds } => {
+            return show_status(&settings, as_json, once, freshness_seconds, context).await;
+        }
         Command::Seed(seed) => {
             let answer = seed::full(&settings, &seed, as_json).await?;
             show(seed::text(&answer), answer);
@@ -246,11 +251,12 @@ async fn show_status(
     settings: &Settings,
     as_json: bool,
     once: bool,
+    freshness: Option<u64>,
     context: &service::Context,
 ) -> anyhow::Result<bool> {
     let live = !once && !as_json && std::io::stdout().is_terminal();
     loop {
-        let status = status::gather(settings).await?;
+        let status = status::gather(settings, freshness).await?;
         if as_json {
             say!("{:#}", serde_json::to_value(&status)?);
         } else if live {

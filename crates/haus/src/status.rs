@@ -57,11 +57,11 @@ pub struct Lag {
     pub stage_to_shape_offsets: Option<i64>,
 }
 
-/// Looks at everything at once.
+/// Looks at everything at once; freshness over the last `freshness_seconds`, ten minutes when not given.
 ///
 /// # Errors
 /// When the state file cannot be read; a service that is away is a fact, not an error.
-pub async fn gather(settings: &Settings) -> anyhow::Result<Status> {
+pub async fn gather(settings: &Settings, freshness_seconds: Option<u64>) -> anyhow::Result<Status> {
     let state = State::read(&settings.haus_dir)?;
     let up = state.is_some();
     let parts = Part::all(settings, &settings.haus_dir, false)?;
@@ -69,16 +69,18 @@ pub async fn gather(settings: &Settings) -> anyhow::Result<Status> {
     let probes = processes.iter().map(|process| probe(process, parts.iter().find(|part| part.name == process.name)));
     let processes: Vec<ProcessStatus> = futures::future::join_all(probes).await;
     let resident_bytes_total = processes.iter().map(|process| process.resident_bytes).sum();
-    let lake = lake_status(settings).await;
+    let lake = lake_status(settings, freshness_seconds).await;
     let lag = lag(settings, &lake).await;
     let freshness = lake.get("freshness").cloned().unwrap_or(Value::Null);
     Ok(Status { up, processes, resident_bytes_total, lag, freshness })
 }
 
 /// `/status` of the lake; `Null` when it is away.
-pub async fn lake_status(settings: &Settings) -> Value {
+async fn lake_status(settings: &Settings, freshness_seconds: Option<u64>) -> Value {
+    let path = freshness_seconds
+        .map_or_else(|| "/status".to_owned(), |seconds| format!("/status?freshness_seconds={seconds}"));
     match Api::new("lake", &settings.lake_url, PROBE_TIMEOUT) {
-        Ok(api) => api.get("/status").await.unwrap_or(Value::Null),
+        Ok(api) => api.get(&path).await.unwrap_or(Value::Null),
         Err(_) => Value::Null,
     }
 }

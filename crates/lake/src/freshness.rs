@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 const SAMPLES_MAX: usize = 20_000;
 /// Events that wait for their `serve` commit.
 const WAITING_MAX: usize = 20_000;
-const WINDOW_MS: i64 = 10 * 60 * 1000;
+/// Longest window that a report can look back.
+pub const WINDOW_MS: i64 = 10 * 60 * 1000;
 
 /// Samples of the last minutes.
 #[derive(Debug, Default)]
@@ -39,13 +40,14 @@ impl Freshness {
         }
     }
 
-    /// Quantiles over the last ten minutes.
+    /// Quantiles over what was served in the last `window_ms`, ten minutes at most.
     #[must_use]
-    pub fn report(&mut self, now_ms: i64) -> Value {
+    pub fn report(&mut self, now_ms: i64, window_ms: i64) -> Value {
         while self.samples.front().is_some_and(|(at, _)| *at < now_ms - WINDOW_MS) {
             self.samples.pop_front();
         }
-        let mut lags: Vec<i64> = self.samples.iter().map(|(_, lag)| *lag).collect();
+        let mut lags: Vec<i64> =
+            self.samples.iter().filter(|(at, _)| *at >= now_ms - window_ms).map(|(_, lag)| *lag).collect();
         lags.sort_unstable();
         let quantile = |part: usize| lags.get((lags.len() * part / 100).min(lags.len().saturating_sub(1)));
         json!({"p50_ms": quantile(50), "p95_ms": quantile(95), "samples": lags.len()})
@@ -59,10 +61,11 @@ mod tests {
     #[test]
     fn quantiles_are_over_the_window_and_empty_is_null() {
         let mut freshness = Freshness::default();
-        assert_eq!(freshness.report(0), json!({"p50_ms": null, "p95_ms": null, "samples": 0}));
+        assert_eq!(freshness.report(0, WINDOW_MS), json!({"p50_ms": null, "p95_ms": null, "samples": 0}));
         freshness.staged(&(1..=100).map(|n| n * 1000).collect::<Vec<_>>());
         freshness.served(1000);
-        assert_eq!(freshness.report(1000), json!({"p50_ms": 950, "p95_ms": 995, "samples": 100}));
-        assert_eq!(freshness.report(1000 + WINDOW_MS + 1)["samples"], 0);
+        assert_eq!(freshness.report(1000, WINDOW_MS), json!({"p50_ms": 950, "p95_ms": 995, "samples": 100}));
+        assert_eq!(freshness.report(3000, 1000)["samples"], 0, "served longer ago than asked for");
+        assert_eq!(freshness.report(1000 + WINDOW_MS + 1, WINDOW_MS)["samples"], 0);
     }
 }

@@ -3,7 +3,7 @@
 use axum::{
     Json, Router,
     body::Body,
-    extract::State,
+    extract::{Query, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     error::LakeError,
+    freshness::WINDOW_MS,
     query::{self, Format, ROWS_DEFAULT, ROWS_MAX},
     sql::Engine,
     status::Status,
@@ -36,13 +37,21 @@ pub fn router(interface: Interface) -> Router {
     Router::new().route("/status", get(status)).route("/sql", post(sql)).route("/run", post(run)).with_state(interface)
 }
 
-async fn status(State(interface): State<Interface>) -> Json<Value> {
-    Json(interface.status.report(&interface.tables))
+/// Query of `GET /status`.
+#[derive(Debug, Deserialize)]
+struct StatusQuery {
+    /// How far back freshness looks; ten minutes when not given.
+    freshness_seconds: Option<u32>,
+}
+
+async fn status(State(interface): State<Interface>, Query(query): Query<StatusQuery>) -> Json<Value> {
+    let window_ms = query.freshness_seconds.map_or(WINDOW_MS, |seconds| i64::from(seconds) * 1000);
+    Json(interface.status.report(&interface.tables, window_ms))
 }
 
 /// Body of `POST /sql`.
 #[derive(Debug, Deserialize)]
-struct Query {
+struct SqlRequest {
     sql: String,
     #[serde(default)]
     format: Format,
@@ -50,7 +59,7 @@ struct Query {
     max_rows: Option<usize>,
 }
 
-async fn sql(State(interface): State<Interface>, Json(query): Json<Query>) -> Result<Response, Failure> {
+async fn sql(State(interface): State<Interface>, Json(query): Json<SqlRequest>) -> Result<Response, Failure> {
     let content_type = [(header::CONTENT_TYPE, query.format.content_type())];
     if query.format == Format::Ndjson {
         let lines = query::lines(&interface.engine, &query.sql, query.max_rows).await?;

@@ -80,9 +80,9 @@ impl Status {
         inner.last_new_at_ms = Some(now_ms());
     }
 
-    /// The report.
+    /// The report; freshness over the last `freshness_window_ms`.
     #[must_use]
-    pub fn report(&self, tables: &Tables) -> Value {
+    pub fn report(&self, tables: &Tables, freshness_window_ms: i64) -> Value {
         let mut states = tables.known();
         states.sort_by_key(|state| state.table.identifier().to_string());
         let mut inner = self.lock();
@@ -91,7 +91,7 @@ impl Status {
             .iter()
             .map(|(part, (since, reason))| json!({"part": part, "reason": reason, "since": time(*since)}))
             .collect();
-        let freshness = inner.freshness.report(now_ms());
+        let freshness = inner.freshness.report(now_ms(), freshness_window_ms);
         json!({
             "service": "lake",
             "passes": {

@@ -1,5 +1,6 @@
 //! Kafka: the committed records of a topic, up to one end per partition.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -150,12 +151,14 @@ impl Topics {
             return Err(at(broken("it is not framed as Confluent's converters do")));
         };
         let id = SchemaId(u32::from_be_bytes([*a, *b, *c, *d]));
-        if !readers.contains_key(&id) {
-            let schema = self.registry.schema_by_id(id).await;
-            let schema = schema.map_err(|error| at(broken(format!("the registry: {error}"))))?;
-            readers.insert(id, EnvelopeReader::new(&schema, Arc::clone(table)).map_err(at)?);
-        }
-        let reader = &readers[&id];
+        let reader = match readers.entry(id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                let schema = self.registry.schema_by_id(id).await;
+                let schema = schema.map_err(|error| at(broken(format!("the registry: {error}"))))?;
+                place.insert(EnvelopeReader::new(&schema, Arc::clone(table)).map_err(at)?)
+            }
+        };
         let mut rest = datum;
         let change = reader.read(&mut rest).map_err(at)?;
         if !rest.is_empty() {

@@ -82,7 +82,8 @@ async fn killed_under_writes_it_keeps_what_it_acknowledged_and_shows_nothing_tor
             writer.await.unwrap();
         }
         server.restart().await;
-        check(&server.client("raw"), &versions.lock().unwrap().clone()).await;
+        let written = versions.lock().unwrap().clone();
+        check(&server.client("raw"), &written).await;
     }
     let staging = std::fs::read_dir(server.dir.path().join("objects/staging")).unwrap().count();
     assert_eq!(staging, 0, "leftovers are removed at start");

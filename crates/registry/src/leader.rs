@@ -34,9 +34,12 @@ const READ_BACK_WAIT: Duration = Duration::from_secs(15);
 /// A standby takes over after this silence. The broker's default minimum.
 const SESSION: Duration = Duration::from_secs(6);
 
+/// What a request does to the state that the leader finds.
+pub type Decide = Box<dyn FnOnce(&State) -> Result<Decision, Refusal> + Send>;
+
 /// A request that changes state.
 pub struct Command {
-    pub decide: Box<dyn FnOnce(&State) -> Result<Decision, Refusal> + Send>,
+    pub decide: Decide,
     pub answer: oneshot::Sender<Result<serde_json::Value, Refusal>>,
 }
 

@@ -81,8 +81,11 @@ async fn last_start_before(
     position: i64,
     stop: &CancellationToken,
 ) -> Result<Option<i64>, PublishError> {
+    if position <= 0 {
+        return Ok(None);
+    }
     let mut distance = LOOK_BACK_OFFSETS;
-    while position > 0 {
+    loop {
         let from = position.saturating_sub(distance).max(0);
         if let Some(start) = last_start_between(publisher, at, from, position, stop).await? {
             return Ok(Some(start));
@@ -92,7 +95,6 @@ async fn last_start_before(
         }
         distance = distance.saturating_mul(LOOK_BACK_FACTOR);
     }
-    Ok(None)
 }
 
 async fn last_start_between(

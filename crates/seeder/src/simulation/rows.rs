@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn cents_are_written_with_two_digits() {
         assert_eq!(Cents(5).to_string(), "0.05");
-        assert_eq!(Cents(123_40).to_string(), "123.40");
+        assert_eq!(Cents(12340).to_string(), "123.40");
         assert_eq!([Cents(199).times(3), Cents(1)].into_iter().sum::<Cents>(), Cents(598));
     }
 }

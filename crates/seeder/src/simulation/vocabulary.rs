@@ -208,42 +208,42 @@ pub(super) const CATEGORIES: [Category; 8] = [
     Category {
         name: "Furniture",
         goods: &["Chair", "Table", "Shelf", "Bench", "Desk", "Stool", "Wardrobe"],
-        price_cents: (39_00, 899_00),
+        price_cents: (3900, 89900),
     },
     Category {
         name: "Kitchen",
         goods: &["Pan", "Knife", "Kettle", "Mug", "Bowl", "Cutting Board", "Teapot"],
-        price_cents: (6_90, 149_00),
+        price_cents: (690, 14900),
     },
     Category {
         name: "Garden",
         goods: &["Lantern", "Planter", "Hammock", "Rake", "Watering Can", "Parasol"],
-        price_cents: (9_90, 249_00),
+        price_cents: (990, 24900),
     },
     Category {
         name: "Outdoor",
         goods: &["Tent", "Backpack", "Sleeping Bag", "Lamp", "Bottle", "Paddle"],
-        price_cents: (14_90, 399_00),
+        price_cents: (1490, 39900),
     },
     Category {
         name: "Electronics",
         goods: &["Speaker", "Headphones", "Charger", "Radio", "Camera", "Keyboard"],
-        price_cents: (19_90, 699_00),
+        price_cents: (1990, 69900),
     },
     Category {
         name: "Books",
         goods: &["Atlas", "Novel", "Cookbook", "Field Guide", "Notebook"],
-        price_cents: (5_90, 49_90),
+        price_cents: (590, 4990),
     },
     Category {
         name: "Clothing",
         goods: &["Jacket", "Scarf", "Sweater", "Boots", "Raincoat", "Cap"],
-        price_cents: (12_90, 279_00),
+        price_cents: (1290, 27900),
     },
     Category {
         name: "Toys",
         goods: &["Boat", "Kite", "Puzzle", "Blocks", "Board Game", "Plush Otter"],
-        price_cents: (4_90, 89_90),
+        price_cents: (490, 8990),
     },
 ];
 
