@@ -45,7 +45,7 @@ lint: bootstrap ## Format and lints, as CI runs them
 .PHONY: test
 test: bootstrap readers ## The whole test suite with its own set-up
 	cargo build --locked --workspace --all-targets
-	HAUS_TEST_BUILT=1 cargo test --locked --workspace
+	HAUS_TEST_BUILT=1 cargo test --locked --workspace --no-fail-fast
 
 # PyIceberg and DuckDB, with which the end-to-end test reads the lake.
 .PHONY: readers

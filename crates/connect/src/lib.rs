@@ -19,6 +19,7 @@ pub mod records;
 pub mod settings;
 
 mod classes;
+mod echo;
 mod rest;
 mod state;
 mod store;

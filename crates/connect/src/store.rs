@@ -376,7 +376,7 @@ fn apply(worker: &Worker, topic: Topic, progress: &watch::Sender<Progress>, reco
     let key = record.key.as_deref().unwrap_or_default();
     match (topic, std::str::from_utf8(key)) {
         (Topic::Configs, Ok(key)) => worker.state_mut().apply_config(records::parse_config(key, value)),
-        (Topic::Statuses, Ok(key)) => worker.state_mut().apply_status(records::parse_status(key, value)),
+        (Topic::Statuses, Ok(key)) => worker.heard_status(key, value),
         (Topic::Offsets, _) => {
             if let Some(offset) = records::parse_offset(key, value) {
                 worker.state_mut().apply_offset(offset);

@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::sync::{Notify, mpsc};
 
 use crate::classes::Classes;
+use crate::echo::Echoes;
 use crate::records::{self, OffsetRecord, Record, Status};
 use crate::settings::WorkerSettings;
 use crate::state::State;
@@ -32,6 +33,7 @@ pub struct Worker {
     writer: Writer,
     state: RwLock<State>,
     statuses: mpsc::Sender<Record>,
+    echoes: Mutex<Echoes>,
     progress: Mutex<ProgressByTask>,
 }
 
@@ -46,6 +48,7 @@ impl Worker {
             writer,
             state: RwLock::default(),
             statuses,
+            echoes: Mutex::default(),
             progress: Mutex::default(),
         };
         (worker, queue)
@@ -95,11 +98,28 @@ impl Worker {
 
     fn publish(&self, record: Record) {
         // Applied here at once, so that this worker's answers do not lag behind its own tasks; the topic
-        // brings it again.
+        // brings it again. Both under one lock, so that no echo comes between.
+        let mut echoes = self.echoes();
         self.state_mut().apply_status(records::parse_status(&record.0, record.1.as_ref().map(String::as_bytes)));
-        if let Err(error) = self.statuses.try_send(record) {
-            tracing::warn!(%error, "a status was not published; the next one of the same task replaces it");
+        let (key, value) = record.clone();
+        match self.statuses.try_send(record) {
+            Ok(()) => echoes.published(&key, value.as_deref()),
+            Err(error) => {
+                tracing::warn!(%error, "a status was not published; the next one of the same task replaces it");
+            }
         }
+    }
+
+    /// Folds in a status that the topic brought, unless this worker has said something newer.
+    pub fn heard_status(&self, key: &str, value: Option<&[u8]>) {
+        let mut echoes = self.echoes();
+        if echoes.heard(key, value.map(String::from_utf8_lossy).as_deref()) {
+            self.state_mut().apply_status(records::parse_status(key, value));
+        }
+    }
+
+    fn echoes(&self) -> MutexGuard<'_, Echoes> {
+        self.echoes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Remember a fact a task told about itself.

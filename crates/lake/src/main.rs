@@ -52,7 +52,7 @@ fn main() -> ExitCode {
         let catalog = Arc::new(RestCatalog::new(&settings.catalog_url, &settings.warehouse)?);
         let tables = Tables::new(catalog, settings.file_io())?;
         let engine = Engine::new(tables.clone())?;
-        match &settings.command {
+        match settings.command.as_ref().unwrap_or(&Command::Watch) {
             Command::Sql { query, format } => {
                 let answer = query::answer(&engine, query, query::ROWS_MAX).await?;
                 print!("{}", answer.text(*format));

@@ -11,8 +11,9 @@ use model::secret::Secret;
 #[derive(Debug, Parser)]
 #[command(name = "lake", version)]
 pub struct Settings {
+    /// `watch` when none is given: the service.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Option<Command>,
     /// Address the HTTP interface listens on.
     #[arg(long, env = "HAUS_BIND", default_value = "127.0.0.1", global = true)]
     pub bind: IpAddr,
