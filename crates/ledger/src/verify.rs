@@ -24,6 +24,9 @@ use crate::state::{KeyDifferences, Rebuilt, RowsByKey, digest};
 use crate::topic::{Ends, TopicContent, Topics};
 use crate::visibility::Snapshot;
 
+/// A connector registered a moment ago has not made its slot yet; one that does not in this time is not there.
+const SLOT_WAIT: Duration = Duration::from_secs(15);
+
 /// Pause between two looks at where a hop stands.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Reads of a current state that a commit of the lake came in between of, until a verification gives up.
@@ -145,9 +148,13 @@ async fn wait_for_relay(source: &Source, settings: &VerifySettings, moment: &Mom
     let start = Instant::now();
     loop {
         let slot = &settings.source.slot;
-        let confirmed = source.confirmed().await?;
-        let confirmed = confirmed
-            .ok_or_else(|| broken(format!("Postgres has no replication slot {slot}: apply the source connector")))?;
+        let Some(confirmed) = source.confirmed().await? else {
+            if start.elapsed() > SLOT_WAIT.min(settings.patience) {
+                return Err(broken(format!("Postgres has no replication slot {slot}: apply the source connector")));
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+            continue;
+        };
         if confirmed >= moment.lsn {
             return Ok(());
         }
