@@ -18,7 +18,7 @@ bootstrap: ## Installs what is missing: build tools, Java, Maven; fetches Kafka 
 
 .PHONY: build
 build: bootstrap ## Builds all binaries
-	@echo "build: our binaries into $(CARGO_TARGET_DIR) (about 10 minutes on two cores the first time)"
+	@echo "build: our binaries into $(CARGO_TARGET_DIR) (the first time this compiles some 600 crates: see bench/RESULTS.md)"
 	@cargo build --locked --workspace --bins
 
 .PHONY: up

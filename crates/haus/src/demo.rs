@@ -125,7 +125,7 @@ fn print_places(settings: &Settings) {
     let keys = format!("{} / {}", settings.aws_access_key_id, settings.aws_secret_access_key.expose());
     let postgres =
         format!("postgresql://{}:{}/{}", settings.postgres_host, settings.postgres_port, settings.storefront_db);
-    // The playground's own defaults, on loopback, shown so that a person can log in; as the issue of a demo asks.
+    // The playground's own defaults, on loopback, shown so that a person can log in.
     let login = format!("{} / {}", settings.postgres_user, settings.postgres_password.expose());
     let rows = [
         ("Postgres", postgres, login),

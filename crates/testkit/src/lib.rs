@@ -2,7 +2,7 @@
 //!
 //! A test binary starts each server once, when a test first asks for it, and shares it between its tests; tests keep apart
 //! by fresh databases and fresh names. `HAUS_TEST_KAFKA` and `HAUS_TEST_POSTGRES` (`host:port`) name servers that run
-//! already: `make test` starts one of each for all test binaries. Everything started here ends with the test process.
+//! already and are used instead. Everything started here ends with the test process.
 #![allow(clippy::expect_used, clippy::panic, reason = "a test that cannot have its server shall fail with the reason")]
 
 mod binary;
