@@ -12,7 +12,7 @@ use crate::{api::Api, render, settings::Settings};
 /// # Errors
 /// When no HTTP client can be made.
 pub fn api(settings: &Settings) -> anyhow::Result<Api> {
-    Api::new("cdc-relay", settings.local(settings.cdc_relay_port), std::time::Duration::from_secs(30))
+    Api::new("cdc-relay", settings.connect(), std::time::Duration::from_secs(30))
 }
 
 /// What became of one template.
@@ -21,6 +21,18 @@ pub struct Applied {
     pub name: String,
     /// `created`, `updated` or `unchanged`.
     pub outcome: &'static str,
+}
+
+impl Applied {
+    /// What a person is told.
+    #[must_use]
+    pub fn line(&self) -> String {
+        match self.outcome {
+            "unchanged" => format!("{}: registered already, exactly so; nothing to do", self.name),
+            "updated" => format!("{}: was registered already; now it has the template's configuration", self.name),
+            outcome => format!("{}: {outcome}", self.name),
+        }
+    }
 }
 
 /// Renders the templates with the settings and registers what is new or changed.
