@@ -17,7 +17,8 @@ foreign() { [ ! -e "$run/docker.pid" ] && docker version >/dev/null 2>&1 && dock
 
 environment() {
     if ! foreign; then
-        echo "export DOCKER_HOST=unix://$run/docker.sock DOCKER_CONFIG=$home/config"
+        # The engine's own client first: a newer one wants buildx to build.
+        echo "export DOCKER_HOST=unix://$run/docker.sock DOCKER_CONFIG=$home/config PATH=$home/client:\$PATH"
     fi
     # The engine's own BuildKit: the classic builder knows no cache mounts and builds stages that nothing needs.
     echo "export DOCKER_BUILDKIT=1"
@@ -47,6 +48,7 @@ start() {
     install_packages
     mkdir -p "$run" "$home/data" "$home/log"
     install_compose
+    mkdir -p "$home/client" && ln -sf /usr/bin/docker "$home/client/docker"
     if own; then echo "engine: up already"; return; fi
     rm -f "$run/docker.pid" "$run/docker.sock"
     local as_root=(); [ "$(id -u)" = 0 ] || as_root=(sudo)

@@ -2,7 +2,7 @@
 # Stand-in images under the real names, for a machine that reaches package registries but no image registry: the same
 # programs (PostgreSQL, Flyway, Kafka, MinIO … in the same versions), put on a Debian base by us. An image that the engine
 # has already, real or stand-in, is left alone.
-#   images.sh NAME…     names: base jre python postgres flyway kafka minio mc spark; without a name all that the zones need
+#   images.sh NAME…     names: base jre python postgres flyway kafka minio mc spark rust-only rust; without a name all that the zones need
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -29,7 +29,9 @@ make_base() {
         local slim=$home/cache/slim as_root=(); [ "$(id -u)" = 0 ] || as_root=(sudo)
         "${as_root[@]}" rm -rf "$slim"
         "${as_root[@]}" debootstrap --variant=minbase --include=ca-certificates,netbase,tzdata bookworm "$slim" >"$home/log/debootstrap.log"
-        # A container trusts whom this machine trusts.
+        # A container trusts whom this machine trusts, also after it made its bundle anew.
+        "${as_root[@]}" mkdir -p "$slim/usr/local/share/ca-certificates"
+        "${as_root[@]}" cp -r /usr/local/share/ca-certificates/. "$slim/usr/local/share/ca-certificates/"
         "${as_root[@]}" cp /etc/ssl/certs/ca-certificates.crt "$slim/etc/ssl/certs/ca-certificates.crt"
         "${as_root[@]}" sh -c "cd '$slim' && rm -rf usr/share/doc/* usr/share/man/* usr/share/info/* usr/share/locale/* var/cache/apt/* var/lib/apt/lists/* var/log/*.log"
         "${as_root[@]}" tar -C "$slim" --numeric-owner --exclude='./dev/*' -cf "$home/cache/base.tar.new" .
@@ -66,6 +68,28 @@ ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt PIP_CERT=/etc/ssl/certs/ca-
 CMD ["python3"]
 DOCKERFILE
     build "$(image python)" "$context"
+}
+
+# Rust and nothing else: what README asks of a machine. Needs a toolchain on this one.
+make_rust_only() {
+    need base
+    local context=$home/context/rust sysroot; sysroot=$(rustc --print sysroot)
+    rm -rf "$context" && mkdir -p "$context/toolchain"
+    tar -C "$sysroot" --exclude ./share/doc --exclude ./share/man --exclude ./lib/rustlib/src -cf - . | tar -C "$context/toolchain" -xf -
+    cat >"$context/Dockerfile" <<DOCKERFILE
+FROM $base
+COPY toolchain /usr/local/rust
+ENV PATH=/usr/local/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt CARGO_HTTP_CAINFO=/etc/ssl/certs/ca-certificates.crt PIP_CERT=/etc/ssl/certs/ca-certificates.crt
+DOCKERFILE
+    build standin/rust-only:1 "$context"
+}
+
+# The official image: Rust with the build tools of a Debian.
+make_rust() {
+    there standin/rust-only:1 || make_rust_only
+    local context=$home/context/rust-full; mkdir -p "$context"
+    printf 'FROM standin/rust-only:1\nRUN apt-get update -qq && apt-get install -y -qq --no-install-recommends gcc g++ make libc6-dev pkg-config git >/dev/null && rm -rf /var/lib/apt/lists/*\n' >"$context/Dockerfile"
+    build "$(image rust)" "$context"
 }
 
 make_postgres() {
@@ -143,6 +167,8 @@ image() {
     case $1 in
     base) echo "$base" ;;
     jre) echo "$jre" ;;
+    rust-only) echo standin/rust-only:1 ;;
+    rust) sed -n 's/^ARG RUST_IMAGE=//p' "$root/compose/Dockerfile" ;;
     *) setting "${1^^}_IMAGE" ;;
     esac
 }
@@ -153,7 +179,7 @@ need() {
     [ -n "$tag" ] || { echo "images: no ${name^^}_IMAGE in .env" >&2; exit 1; }
     there "$tag" && return
     began=$SECONDS
-    "make_$name"
+    "make_${name//-/_}"
     echo "images: $tag made in $((SECONDS - began)) s ($(($(docker image inspect --format '{{.Size}}' "$tag") / 1000000)) MB)"
 }
 
