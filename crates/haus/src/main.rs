@@ -4,6 +4,8 @@
 mod render;
 
 mod api;
+#[cfg(test)]
+mod compose_tests;
 mod connector;
 mod databases;
 mod demo;
@@ -110,7 +112,12 @@ enum Command {
 #[derive(Subcommand)]
 enum ConnectorCommand {
     /// Registers the templates of `connectors/`, or these files, with the values of .env.
-    Apply { files: Vec<PathBuf> },
+    Apply {
+        files: Vec<PathBuf>,
+        /// Seconds to wait for Kafka Connect to come up.
+        #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+        wait: u64,
+    },
     /// All connectors and their states.
     List,
     /// State of one connector.
@@ -245,7 +252,8 @@ async fn run_connector(
 ) -> anyhow::Result<()> {
     let api = connector::api(settings)?;
     match command {
-        ConnectorCommand::Apply { files } => {
+        ConnectorCommand::Apply { files, wait } => {
+            connector::reachable(settings, Duration::from_secs(wait)).await?;
             let applied = connector::apply(settings, &files).await?;
             let lines: Vec<_> = applied.iter().map(connector::Applied::line).collect();
             show(lines.join("\n"), serde_json::to_value(&applied)?);
