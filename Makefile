@@ -47,6 +47,17 @@ test: bootstrap readers ## The whole test suite with its own set-up
 	cargo build --locked --workspace --all-targets
 	HAUS_TEST_BUILT=1 cargo test --locked --workspace --no-fail-fast
 
+.PHONY: docs
+docs: ## Builds the book into docs/book and checks its links
+	@"$$(tests/docs/mdbook.sh)" build docs
+	@tests/docs/links.py && tests/docs/links.py --book docs/book
+	@echo "docs: docs/book/index.html"
+
+.PHONY: test-docs
+test-docs: build ## Runs the command blocks of README and the book on an embedded stack of their own
+	tests/docs/facts.py --check
+	tests/docs/blocks.py --run embedded
+
 # PyIceberg and DuckDB, with which the end-to-end test reads the lake.
 .PHONY: readers
 readers:

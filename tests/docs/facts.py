@@ -41,10 +41,6 @@ MEANINGS = {
     "--lakehouse-bucket": "Bucket of the Iceberg tables.",
     "--lake-url": "The lake's HTTP interface.",
 }
-# Where `.env` has another value than the programs' default, on purpose.
-EXCEPT = {
-    # The value of .env is for the templates; the ledger's own default is the same list.
-}
 
 
 def options(command, bin_dir):
@@ -68,11 +64,11 @@ def options(command, bin_dir):
 
 
 def table(rows):
-    lines = ["| variable | flag | default | meaning |", "|---|---|---|---|"]
-    for flag, variable, default, meaning in rows:
+    lines = ["| variable | default | meaning |", "|---|---|---|"]
+    for _, variable, default, meaning in rows:
         shown = f"`{default}`" if default else "-"
         ending = "" if not meaning or meaning.endswith((".", "?")) else "."
-        lines.append(f"| `{variable}` | `{flag}` | {shown} | {meaning.replace('|', chr(92) + '|')}{ending} |")
+        lines.append(f"| `{variable}` | {shown} | {meaning.replace('|', chr(92) + '|')}{ending} |")
     return "\n".join(lines) + "\n"
 
 
@@ -95,7 +91,7 @@ def check_settings(page, bin_dir, write, problems):
             if not meaning:
                 problems.append(f"{found['command']}: {variable} has no meaning; write its doc comment")
             known = dotenv().get(variable)
-            if default and known is not None and known != default and variable not in EXCEPT:
+            if default and known is not None and known != default:
                 problems.append(f"{found['command']}: {variable} is {known} in .env and {default} by default")
         fresh = table(rows)
         if fresh != found["table"] and not write:
