@@ -22,11 +22,14 @@ the end of the run, as in a terminal of its own; retry=N tries the block again f
 something that is still on its way.
 
 Blocks run in `bash -euo pipefail` with the checkout as working directory; what one exports the next ones have, as in one
-terminal. A block with `-it` gets a pseudo-terminal. Nothing is rewritten, so ports are the literal ones of the page.
+terminal. A block with `-it` gets a pseudo-terminal. Nothing is rewritten, so ports are the literal ones of the page. So
+that they are free whatever else is up, the embedded stack runs in a network of its own where the system allows that.
 """
 
 import argparse
+import ctypes
 import dataclasses
+import fcntl
 import os
 import pathlib
 import pty
@@ -34,6 +37,7 @@ import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -315,8 +319,24 @@ def end(process, patience=20):
             continue
 
 
+def own_network():
+    """Moves this process, and all it starts, into a network that has nothing but loopback. False where it may not."""
+    new_user, new_net = 0x10000000, 0x40000000  # CLONE_NEWUSER, CLONE_NEWNET
+    user, group = os.geteuid(), os.getegid()
+    if ctypes.CDLL(None).unshare(new_net if user == 0 else new_net | new_user) != 0:
+        return False
+    if user != 0:
+        pathlib.Path("/proc/self/setgroups").write_text("deny")
+        pathlib.Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
+        pathlib.Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        up_and_running = 0x1 | 0x40  # IFF_UP, IFF_RUNNING
+        fcntl.ioctl(control, 0x8914, struct.pack("16sH14x", b"lo", up_and_running))  # SIOCSIFFLAGS
+    return True
+
+
 def ports_in_use():
-    """Ports of `.env` that somebody listens on."""
+    """Ports of the stack that somebody listens on."""
     text = (ROOT / ".env").read_text()
     names = ("POSTGRES_PORT", "SEEDER_PORT", "KAFKA_CONTROLLER_PORT", "REGISTRY_PORT", "CDC_RELAY_PORT",
              "S3_SINK_PORT", "S3_PORT", "CATALOG_PORT", "LAKE_PORT")
@@ -337,8 +357,9 @@ def run_all(mode, blocks, bin_dir):
     if mode == "embedded" and chosen:
         if not (bin_dir / "haus").is_file():
             sys.exit(f"blocks: no haus in {bin_dir}; build it (make build) or say where it is (--bin)")
-        taken = ports_in_use()
-        if taken:
+        if own_network():
+            print("blocks: in a network of its own", flush=True)
+        elif taken := ports_in_use():
             sys.exit(f"blocks: the pages name literal ports, and these are taken: {', '.join(map(str, taken))}; "
                      "stop what holds them (make down)")
     runner = Runner(mode, bin_dir)
