@@ -37,10 +37,26 @@ down: ## Stops the stack; its data stays
 clean-data: down ## Stops the stack and forgets its data
 	@rm -rf .haus && echo "data forgotten"
 
+.PHONY: check
+check: lint deny test ## All that CI checks: lints, dependencies, tests
+
 .PHONY: lint
-lint: bootstrap ## Format and lints, as CI runs them
-	cargo fmt --all --check
+lint: bootstrap ## Format and lints of all files, as CI runs them
+	tests/lint/run.sh pre-commit run --all-files --show-diff-on-failure
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+.PHONY: hooks
+hooks: ## Has git check each commit, and each push
+	@tests/lint/run.sh pre-commit install
+
+# Advisories come from a database on GitHub: left out where only package registries are reached.
+ADVISORIES ?= no
+.PHONY: deny
+deny: ## Licences, sources and use of dependencies (ADVISORIES=yes: known vulnerabilities)
+	"$$(tests/lint/cargo-tool.sh cargo-machete 0.9.2)" crates
+	"$$(tests/lint/cargo-tool.sh cargo-deny 0.20.2)" --locked check licenses bans sources
+	@if [ "$(ADVISORIES)" = yes ]; then "$$(tests/lint/cargo-tool.sh cargo-deny 0.20.2)" --locked check advisories; \
+	else echo "deny: known vulnerabilities left out; make deny ADVISORIES=yes asks for them"; fi
 
 .PHONY: test
 test: bootstrap readers ## The whole test suite with its own set-up
