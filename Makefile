@@ -43,6 +43,7 @@ check: lint deny test ## All that CI checks: lints, dependencies, tests
 .PHONY: lint
 lint: bootstrap ## Format and lints of all files, as CI runs them
 	tests/lint/run.sh pre-commit run --all-files --show-diff-on-failure
+	tests/docs/blocks.py --check && tests/docs/links.py
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
 .PHONY: hooks
@@ -62,6 +63,8 @@ deny: ## Licences, sources and use of dependencies (ADVISORIES=yes: known vulner
 test: bootstrap readers ## The whole test suite with its own set-up
 	cargo build --locked --workspace --all-targets
 	HAUS_TEST_BUILT=1 cargo test --locked --workspace --no-fail-fast
+	tests/docs/facts.py --check
+	tests/docs/blocks.py --run embedded
 
 .PHONY: docs
 docs: ## Builds the book into docs/book and checks its links

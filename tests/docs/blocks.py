@@ -17,9 +17,9 @@ commands). Right above it stands its mark, an HTML comment that readers do not s
     <!-- test: no, because REASON -->    cannot be run; the reason is for whoever comes next
 
 Options follow after commas: expect="REGEX" must be found in the output; exit=N is the exit code to expect; timeout=N
-seconds at most; until="TEXT" ends the block (as Ctrl-C does) once it printed TEXT; keep, with until, lets it run on until
-the end of the run, as in a terminal of its own; retry=N tries the block again for N seconds, as a reader does who asks for
-something that is still on its way.
+seconds at most; until="TEXT" ends the block (as Ctrl-C does) once it printed TEXT; keep, with until, lets it run on to
+the end of the run, as in a terminal of its own; retry=N tries the block again for N seconds, as a reader does who asks
+for something that is still on its way.
 
 Blocks run in `bash -euo pipefail` with the checkout as working directory; what one exports the next ones have, as in one
 terminal. A block with `-it` gets a pseudo-terminal. Nothing is rewritten, so ports are the literal ones of the page. So
@@ -192,7 +192,8 @@ class Runner:
 
     def prelude(self):
         """What stands before a block: the exports of the blocks before, and for compose the engine's settings."""
-        lines = [f'[ ! -f "{self.saved}" ] || . "{self.saved}"']
+        # The exports tell the folder of the block before, too: each begins in the checkout.
+        lines = [f'[ ! -f "{self.saved}" ] || . "{self.saved}"', f'cd "{ROOT}"']
         hook = ROOT / "tests/docs/compose-env.sh"
         if self.mode == "compose" and hook.is_file():
             lines.append(f'. "{hook}"')
@@ -390,7 +391,8 @@ def main():
     action.add_argument("--run", choices=("embedded", "compose"))
     cache = os.environ.get("HAUS_CACHE") or os.path.expanduser("~/.cache/haus-am-see")
     target = os.environ.get("CARGO_TARGET_DIR") or f"{cache}/target"
-    parser.add_argument("--bin", type=pathlib.Path, default=pathlib.Path(target) / "debug", help="folder of our binaries")
+    built = pathlib.Path(target) / "debug"
+    parser.add_argument("--bin", type=pathlib.Path, default=built, help="folder of our binaries")
     parser.add_argument("files", nargs="*")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

@@ -7,8 +7,8 @@
 Settings: a table between `<!-- settings: PROGRAM [SUBCOMMAND] -->` and `<!-- end -->` is what the program's `--help`
 says, in the order it says it. Where `.env` has the variable too, its value must be the program's default.
 Metrics: a page with `<!-- metrics: CRATE … -->` names every metric of these crates, and no other.
-Properties: a page with `<!-- properties: CRATE -->` names every property that the crate's connector defines, and a row of
-a table that begins with one has its default.
+Properties: a page with `<!-- properties: CRATE -->` names every property that the crate's connector defines, and a row
+of a table that begins with one has its default.
 Endpoints: a page with `<!-- endpoints: CRATE -->` names every route of the crate's router.
 """
 
@@ -163,7 +163,8 @@ def main():
     action.add_argument("--write", action="store_true")
     cache = os.environ.get("HAUS_CACHE") or os.path.expanduser("~/.cache/haus-am-see")
     target = os.environ.get("CARGO_TARGET_DIR") or f"{cache}/target"
-    parser.add_argument("--bin", type=pathlib.Path, default=pathlib.Path(target) / "debug", help="folder of our binaries")
+    built = pathlib.Path(target) / "debug"
+    parser.add_argument("--bin", type=pathlib.Path, default=built, help="folder of our binaries")
     arguments = parser.parse_args()
     if not (arguments.bin / "haus").is_file():
         sys.exit(f"facts: no haus in {arguments.bin}; build it (make build) or say where it is (--bin)")

@@ -25,9 +25,8 @@ def anchor_of(heading):
     return re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-")
 
 
-def without_code(text):
-    text = re.sub(r"^\s*```.*?^\s*```\s*$", "", text, flags=re.DOTALL | re.MULTILINE)
-    return re.sub(r"`[^`\n]*`", "", text)
+def without_blocks(text):
+    return re.sub(r"^\s*```.*?^\s*```\s*$", "", text, flags=re.DOTALL | re.MULTILINE)
 
 
 def markdown_problems():
@@ -37,7 +36,7 @@ def markdown_problems():
     for file in files:
         if not file.is_file():
             continue
-        for target in LINK.findall(without_code(file.read_text())):
+        for target in LINK.findall(re.sub(r"`[^`\n]*`", "", without_blocks(file.read_text()))):
             url = urllib.parse.urlsplit(target)
             if url.scheme or url.netloc:
                 continue
@@ -49,7 +48,7 @@ def markdown_problems():
             elif file.is_relative_to(ROOT / "docs/src") and not path.is_relative_to(ROOT / "docs/src"):
                 problems.append(f"{place}: leads out of the book, where its readers have no file")
             elif url.fragment and path.suffix == ".md":
-                headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL), re.MULTILINE)
+                headings = re.findall(r"^#+ (.*)$", without_blocks(path.read_text()), re.MULTILINE)
                 if url.fragment not in map(anchor_of, headings):
                     problems.append(f"{place}: there is no such heading")
     return count, problems
