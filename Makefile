@@ -66,6 +66,18 @@ test: bootstrap readers ## The whole test suite with its own set-up
 	tests/docs/facts.py --check
 	tests/docs/blocks.py --run embedded
 
+.PHONY: image
+image: build ## Our container image from the binaries of `make build` (docker build makes it from the sources)
+	@compose/image.sh $(CARGO_TARGET_DIR)/debug
+
+.PHONY: test-compose
+test-compose: build ## The compose zones, each command of README on them, and the JVM twins, on a Docker engine
+	@tests/compose/run.sh $(PARTS)
+
+.PHONY: test-fresh
+test-fresh: ## `make demo` and `make test` in a bare Debian container with Rust: shows missing install steps; slow
+	@tests/fresh.sh
+
 .PHONY: docs
 docs: ## Builds the book into docs/book and checks its links
 	@"$$(tests/docs/mdbook.sh)" build docs
