@@ -60,7 +60,7 @@ deny: ## Licences, sources and use of dependencies (ADVISORIES=yes: known vulner
 	else echo "deny: known vulnerabilities left out; make deny ADVISORIES=yes asks for them"; fi
 
 .PHONY: test
-test: bootstrap readers ## The whole test suite with its own set-up
+test: bootstrap readers notebooks-env ## The whole test suite with its own set-up
 	cargo build --locked --workspace --all-targets
 	HAUS_TEST_BUILT=1 cargo test --locked --workspace --no-fail-fast
 	tests/docs/facts.py --check
@@ -85,7 +85,7 @@ docs: ## Builds the book into docs/book and checks its links
 	@echo "docs: docs/book/index.html"
 
 .PHONY: test-docs
-test-docs: build ## Runs the command blocks of README and the book on an embedded stack of their own
+test-docs: build notebooks-env ## Runs the command blocks of README and the book on an embedded stack of their own
 	tests/docs/facts.py --check
 	tests/docs/blocks.py --run embedded
 
@@ -93,6 +93,15 @@ test-docs: build ## Runs the command blocks of README and the book on an embedde
 .PHONY: readers
 readers:
 	@tests/readers/setup.sh
+
+# What scripts/requirements.txt names.
+.PHONY: notebooks-env
+notebooks-env:
+	@tests/notebooks/setup.sh
+
+.PHONY: notebooks
+notebooks: notebooks-env ## JupyterLab with the notebooks of scripts/, beside the running embedded stack
+	@tests/notebooks/lab.sh
 
 .PHONY: bench-start
 bench-start: build ## Measures start, freshness and memory of the embedded stack
