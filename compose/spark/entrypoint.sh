@@ -22,6 +22,8 @@ spark.sql.shuffle.partitions                4
 spark.driver.memory                         ${SPARK_DRIVER_MEMORY:-512m}
 spark.executor.memory                       ${SPARK_EXECUTOR_MEMORY:-512m}
 spark.ui.showConsoleProgress                false
+# Jobs come by spark-submit and spark-sql.
+spark.master.rest.enabled                   false
 CONF
 # The region again for clients that ask the environment.
 export AWS_REGION=${AWS_REGION:-${S3_REGION:-us-east-1}}
