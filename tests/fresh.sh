@@ -19,7 +19,8 @@ git clone -q . "$clone/haus-am-see"
 docker run -d --init --name "$name" --shm-size 256m "$image" sleep infinity >/dev/null
 docker cp -q "$clone/haus-am-see" "$name:/home/haus-am-see" 2>/dev/null || docker cp "$clone/haus-am-see" "$name:/home/haus-am-see"
 docker exec "$name" sh -c 'apt-get update -qq && apt-get install -y -qq --no-install-recommends git make >/dev/null && git config --global --add safe.directory /home/haus-am-see'
-for command in ${*:-demo test}; do
+[ $# -gt 0 ] || set -- demo test
+for command; do
     began=$SECONDS
     docker exec -w /home/haus-am-see "$name" make "$command"
     echo "fresh: make $command took $((SECONDS - began)) s from nothing"

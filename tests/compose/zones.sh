@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the tests of the compose zones: how to start them with a shop in them, and how to wait.
 
 zone() { docker compose -f "docker-compose.$1.yaml" "${@:2}"; }
