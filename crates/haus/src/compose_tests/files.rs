@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
+    sync::LazyLock,
 };
 
 use serde_json::{Map, Value};
@@ -202,30 +203,40 @@ fn owned((name, value): (&str, &str)) -> (String, String) {
 }
 
 /// A setting that a program reads, as its source says it.
+#[derive(Clone)]
 pub struct Read {
     pub name: String,
     pub default: Option<String>,
 }
 
-/// The settings that a crate of ours reads, with those of our crates that it stands on.
-pub fn read_by(name: &str) -> Vec<Read> {
-    let mut crates = vec![name.to_owned()];
-    let mut seen = 0;
-    while let Some(name) = crates.get(seen).cloned() {
+/// What a crate of ours reads by itself, and which of our crates it stands on.
+type Crate = (Vec<Read>, Vec<String>);
+
+static CRATES: LazyLock<BTreeMap<String, Crate>> = LazyLock::new(|| {
+    let names: Vec<String> = files("crates", "");
+    let names: Vec<&str> = names.iter().map(|path| path.trim_start_matches("crates/")).collect();
+    let one = |name: &&str| {
         let manifest = text(&format!("crates/{name}/Cargo.toml"));
         let normal = manifest.split("[dev-dependencies]").next().unwrap();
-        for line in normal.lines().filter_map(|line| line.split_once(".workspace")) {
-            if root().join("crates").join(line.0).is_dir() && !crates.iter().any(|known| known == line.0) {
-                crates.push(line.0.to_owned());
-            }
-        }
+        let needed = normal.lines().filter_map(|line| Some(line.split_once(".workspace")?.0.to_owned()));
+        let needed = needed.filter(|needed| names.contains(&needed.as_str())).collect();
+        let mut read = Vec::new();
+        sources(&root().join("crates").join(name).join("src"), &mut |source| read.extend(reads(source)));
+        ((*name).to_owned(), (read, needed))
+    };
+    names.iter().map(one).collect()
+});
+
+/// The settings that a crate of ours reads, with those of our crates that it stands on.
+pub fn read_by(name: &str) -> Vec<Read> {
+    let mut crates = vec![name];
+    let mut seen = 0;
+    while let Some(name) = crates.get(seen) {
+        let more: Vec<&str> = CRATES[*name].1.iter().map(String::as_str).filter(|n| !crates.contains(n)).collect();
+        crates.extend(more);
         seen += 1;
     }
-    let mut read = Vec::new();
-    for name in &crates {
-        sources(&root().join("crates").join(name).join("src"), &mut |source| read.extend(reads(source)));
-    }
-    read
+    crates.into_iter().flat_map(|name| CRATES[name].0.clone()).collect()
 }
 
 fn sources(folder: &Path, each: &mut impl FnMut(&str)) {
