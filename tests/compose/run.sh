@@ -2,12 +2,12 @@
 # The compose zones on a real Docker engine, from nothing: engine and images where they are missing, our image from the
 # binaries of `make build`; each zone alone, in an order of its own; every command of README on them; then the whole lake
 # verified, the JVM twins swapped in and out, and the scale profile. Prints the time and the size of each part.
-#   tests/compose/run.sh [PART…]     parts: images zones readme scale jvm spark; all without one
+#   tests/compose/run.sh [PART…]     parts: images zones readme store scale jvm spark; all without one
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 root=$PWD
 bin=${CARGO_TARGET_DIR:-${HAUS_CACHE:-$HOME/.cache/haus-am-see}/target}/debug
-parts=${*:-images zones readme scale jvm spark}
+parts=${*:-images zones readme store scale jvm spark}
 passed=0
 
 setting() { sed -n "s/^$1=//p" .env; }
@@ -48,8 +48,7 @@ images() {
     docker image inspect debian:bookworm-slim >/dev/null 2>&1 || docker pull -q debian:bookworm-slim 2>/dev/null || missing+=(base)
     [ ${#missing[@]} = 0 ] || compose/standins/images.sh "${missing[@]}"
     compose/image.sh "$bin"
-    docker compose -f docker-compose.lake.yaml build -q jupyter 2>/dev/null ||
-        docker build -q -f compose/Dockerfile.jupyter --build-arg PYTHON_IMAGE="$(setting PYTHON_IMAGE)" -t "$(setting JUPYTER_IMAGE)" .
+    docker build -q -f compose/Dockerfile.jupyter --build-arg PYTHON_IMAGE="$(setting PYTHON_IMAGE)" -t "$(setting JUPYTER_IMAGE)" . >/dev/null
 }
 
 akhq_absent() {
@@ -62,7 +61,7 @@ zones() {
     for zone in lake streaming source; do
         timed "zone $zone alone, to all healthy" docker compose -f "docker-compose.$zone.yaml" up -d --wait --wait-timeout 240
         docker compose -f "docker-compose.$zone.yaml" ps --format 'table {{.Name}}\t{{.Status}}'
-        docker stats --no-stream --format 'table {{.Name}}\t{{.MemUsage}}'
+        docker compose ps -q | xargs docker stats --no-stream --format 'table {{.Name}}\t{{.MemUsage}}'
     done
     # All are up now, in the wrong order. A second `up` changes nothing.
     timed "all zones again" docker compose up -d --wait --wait-timeout 240
@@ -85,7 +84,7 @@ for part in $parts; do
     say "$part"
     case $part in
     zones | readme) timed "$part" "$part" ;;
-    scale) timed scale tests/compose/scale.sh ;;
+    store | scale) timed "$part" "tests/compose/$part.sh" ;;
     jvm) timed jvm tests/compose/swap.sh ;;
     spark) timed spark tests/compose/spark.sh ;;
     *) echo "no part '$part'" >&2; exit 2 ;;
