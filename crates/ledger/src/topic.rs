@@ -3,7 +3,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use topics::{
     Admin, AdminError, Cluster, ConsumeError, Consumer, ConsumerSettings, Event as Consumed, Offset, RegistryClient,
@@ -17,6 +17,8 @@ use crate::rows::Table;
 use crate::state::{Event, Rebuilt};
 use crate::visibility::Snapshot;
 
+/// Pause between two looks at a topic's ends.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Longest silence of the broker while records are still to come.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 
@@ -84,6 +86,49 @@ impl Topics {
             ends.end.insert(at.partition.0, marks.high.0);
         }
         Ok(ends)
+    }
+
+    /// As [`ends`](Self::ends), once the transactions that are open now are over: an open one hides all that lies behind its
+    /// first record, also what others have committed. A relay that was killed leaves one open until it comes back; if another
+    /// comes in its place, until Kafka gives it up after a minute.
+    ///
+    /// # Errors
+    /// Also when one stays open longer than `patience`.
+    pub async fn settled_ends(&self, topic: &str, may_be_missing: bool, patience: Duration) -> Result<Ends> {
+        let start = Instant::now();
+        let mut ends = self.ends(topic, may_be_missing).await?;
+        let written = self.written_ends(topic, &ends).await?;
+        loop {
+            let hidden = ends.end.iter().find(|(partition, end)| written.get(partition).is_some_and(|w| *end < w));
+            let Some((partition, end)) = hidden else { return Ok(ends) };
+            if start.elapsed() > patience {
+                let detail = format!(
+                    "a transaction on partition {partition} of {topic} is open: records are readable up to {end} of {}",
+                    written[partition]
+                );
+                return Err(LedgerError::Behind { hop: "Kafka", waited_seconds: patience.as_secs(), detail });
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+            ends = self.ends(topic, may_be_missing).await?;
+        }
+    }
+
+    /// Where the log of each partition ends, committed or not.
+    async fn written_ends(&self, topic: &str, ends: &Ends) -> Result<Positions> {
+        let partitions: Vec<_> = ends.end.keys().map(|partition| TopicPartition::new(topic, *partition)).collect();
+        if partitions.is_empty() {
+            return Ok(Positions::default());
+        }
+        let starts: Vec<_> = partitions.iter().map(|at| (at.clone(), StartAt::Latest)).collect();
+        let settings = ConsumerSettings { committed_only: false, ..ConsumerSettings::default() };
+        let reader =
+            Consumer::assign(&self.cluster, &starts, &settings).map_err(|error| broken(format!("Kafka: {error}")))?;
+        let ask = move || {
+            let ends = partitions.iter().map(|at| Ok((at.partition.0, reader.watermarks(at)?.high.0)));
+            ends.collect::<std::result::Result<Positions, ConsumeError>>()
+        };
+        let asked = tokio::task::spawn_blocking(ask).await.map_err(|error| broken(error.to_string()))?;
+        asked.map_err(|error| self.away(error.to_string()))
     }
 
     /// Reads everything of a topic below `ends`.

@@ -98,7 +98,8 @@ async fn fill(settings: &VerifySettings, report: &mut Report) -> Result<()> {
     report.lsn = Some(moment.lsn.to_string());
     wait_for_relay(&source, settings).await?;
     for subject in &mut subjects {
-        subject.ends = hops.topics.ends(&subject.topic, subject.expected.is_empty()).await?;
+        let may_be_missing = subject.expected.is_empty();
+        subject.ends = hops.topics.settled_ends(&subject.topic, may_be_missing, hops.patience).await?;
     }
     let ends: Vec<(String, Ends)> =
         subjects.iter().map(|subject| (subject.topic.clone(), subject.ends.clone())).collect();

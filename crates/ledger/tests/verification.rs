@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use ledger::report::Report;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
+use topics::{Cluster, Partition, RecordOut, TransactionSettings, TransactionalProducer};
 
 use crate::pipeline::{Pipeline, insert_on};
 
@@ -130,6 +132,31 @@ async fn events_of_transactions_that_the_snapshot_does_not_show_do_not_count() {
     let report = pipeline.verify().await;
     assert!(report.ok, "{}", report.text());
     assert_eq!(report.tables[0].postgres_rows, 7);
+}
+
+#[tokio::test]
+async fn what_an_open_transaction_hides_is_waited_for() {
+    let mut pipeline = Pipeline::with_orders().await;
+    // A relay that was killed within a transaction: what another writes behind it, nobody could read yet.
+    let cluster = Cluster::new(&pipeline.settings.bootstrap, "killed");
+    let settings = TransactionSettings::new(testkit::fresh_name("killed"));
+    let killed = TransactionalProducer::new(&cluster, settings, CancellationToken::new()).unwrap();
+    killed.init().unwrap();
+    killed.begin().unwrap();
+    let topic = pipeline.settings.topics[0].clone();
+    killed.send(RecordOut::to(&topic).partition(Partition(0)).value(b"never committed")).unwrap();
+    testkit::wait_until("Kafka has it", Duration::from_secs(20), async || killed.in_flight() == 0).await;
+    pipeline.insert(9, "9.00").await;
+    pipeline.publish().await;
+    pipeline.fill_lake().await;
+    let error = pipeline.verify().await.error.unwrap();
+    let expected = format!("Kafka did not catch up within 2 s: a transaction on partition 0 of {topic} is open");
+    assert!(error.starts_with(&expected), "{error}");
+
+    killed.abort().unwrap();
+    let report = pipeline.verify().await;
+    assert!(report.ok, "{}", report.text());
+    assert_eq!(report.tables[0].postgres_rows, 6);
 }
 
 #[tokio::test]
