@@ -95,17 +95,26 @@ pub(super) fn to_connect_json(kind: Primitive, encoded: &[u8]) -> Option<String>
     if kind != Primitive::Bytes {
         return to_json(kind, encoded);
     }
+    let mut json = vec![b'"'];
+    base64(payload(encoded)?, false, &mut json);
+    json.push(b'"');
+    String::from_utf8(json).ok()
+}
+
+/// Appends bytes in base 64 with padding (RFC 4648, section 4 or 5).
+pub(super) fn base64(bytes: &[u8], url_safe: bool, out: &mut Vec<u8>) {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut json = String::from("\"");
-    for chunk in payload(encoded)?.chunks(3) {
+    for chunk in bytes.chunks(3) {
         let group = chunk.iter().fold(0u32, |group, byte| group << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
         for i in 0..4 {
-            let sextet = (group >> (18 - 6 * i) & 0x3F) as usize;
-            json.push(if i <= chunk.len() { char::from(ALPHABET[sextet]) } else { '=' });
+            out.push(match (i <= chunk.len(), ALPHABET[(group >> (18 - 6 * i) & 0x3F) as usize]) {
+                (false, _) => b'=',
+                (true, b'+') if url_safe => b'-',
+                (true, b'/') if url_safe => b'_',
+                (true, letter) => letter,
+            });
         }
     }
-    json.push('"');
-    Some(json)
 }
 
 /// The bytes behind the length of an encoded `bytes` or `string`.

@@ -2,5 +2,7 @@
 
 mod avro_round_trip;
 mod golden;
+mod modes;
+mod notices;
 mod speed;
 mod tables;
