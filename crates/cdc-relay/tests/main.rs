@@ -4,6 +4,9 @@
 mod crash;
 mod events;
 mod golden;
+mod recorded;
+mod recorded_pipelines;
 mod rig;
 mod slots;
 mod streaming;
+mod transactions;

@@ -7,7 +7,7 @@
 //! One [`EnvelopeCodec`] per table and schema version; encoding a row appends to the caller's buffer and makes no tree of
 //! values on the way.
 
-mod avro;
+pub(crate) mod avro;
 mod binary;
 mod codec;
 mod default;
@@ -28,9 +28,7 @@ mod time;
 
 pub use self::{
     codec::EnvelopeCodec,
-    modes::{
-        BinaryMode, DecimalMode, HstoreMode, IntervalMode, TimeMode, TypeModes, UnknownMode, placeholder_bytes,
-    },
+    modes::{BinaryMode, DecimalMode, HstoreMode, IntervalMode, TimeMode, TypeModes, UnknownMode, placeholder_bytes},
     notice::{MessageCodec, TransactionCodec},
     plan::{ColumnPlan, HashAlgorithm, HashRule, TablePlan, ValueRule},
 };

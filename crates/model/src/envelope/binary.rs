@@ -61,11 +61,9 @@ mod tests {
 
     #[test]
     fn bytes_are_spelled_as_java_spells_them() {
-        for (spelling, expected) in [
-            (BinaryText::Hex, "fbff01"),
-            (BinaryText::Base64, "+/8B"),
-            (BinaryText::Base64UrlSafe, "-_8B"),
-        ] {
+        for (spelling, expected) in
+            [(BinaryText::Hex, "fbff01"), (BinaryText::Base64, "+/8B"), (BinaryText::Base64UrlSafe, "-_8B")]
+        {
             let mut out = Vec::new();
             spelled(&unhexed(b"\\xfbff01").unwrap(), spelling, &mut out);
             assert_eq!(avro::payload(&out).unwrap(), expected.as_bytes());

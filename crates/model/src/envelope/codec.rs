@@ -61,13 +61,9 @@ impl EnvelopeCodec {
     ///
     /// # Errors
     /// When the table has no valid Avro schema.
-    pub fn planned(
-        prefix: &str,
-        database: &str,
-        table: &TableSchema,
-        plan: &TablePlan,
-    ) -> Result<Self, SchemaError> {
-        let topic = sanitized_topic(&names::topic(prefix, &table.schema, &table.name));
+    pub fn planned(prefix: &str, database: &str, table: &TableSchema, plan: &TablePlan) -> Result<Self, SchemaError> {
+        let named = || names::topic(prefix, &table.schema, &table.name);
+        let topic = sanitized_topic(&plan.topic.clone().unwrap_or_else(named));
         let namespace = namespace(&topic);
         let none = ColumnPlan::default();
         let planned = |index: usize| plan.columns.get(index).unwrap_or(&none);

@@ -10,6 +10,8 @@ pub struct TablePlan {
     pub modes: TypeModes,
     /// One per column of the table; empty when there is nothing to say about any of them.
     pub columns: Vec<ColumnPlan>,
+    /// The topic, where it is not the default `<prefix>.<schema>.<table>`.
+    pub topic: Option<String>,
 }
 
 /// How one column is written.

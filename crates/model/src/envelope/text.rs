@@ -41,7 +41,9 @@ pub(super) fn encode(kind: &FieldType, text: &[u8], out: &mut Vec<u8>) -> Result
         FieldType::TimeMillis | FieldType::ConnectTime => avro::long(out, time::time_micros(text)? / 1000),
         FieldType::TimeMicros => avro::long(out, time::time_micros(text)?),
         FieldType::TimeTz => string(out, |out| time::timetz(text, out))?,
-        FieldType::TimestampMillis | FieldType::ConnectTimestamp => avro::long(out, time::timestamp_micros(text)?.div_euclid(1000)),
+        FieldType::TimestampMillis | FieldType::ConnectTimestamp => {
+            avro::long(out, time::timestamp_micros(text)?.div_euclid(1000))
+        }
         FieldType::TimestampTz { digits } => string(out, |out| time::timestamptz(text, *digits, out))?,
         FieldType::Interval => avro::long(out, interval::micros(text)?),
         FieldType::IntervalText => string(out, |out| interval::text(text, out))?,

@@ -6,8 +6,8 @@ use apache_avro::{Schema, from_avro_datum, types::Value as Avro};
 use model::{
     cell::Cell,
     envelope::{
-        BinaryMode, DecimalMode, EnvelopeCodec, HstoreMode, IntervalMode, Op, SnapshotMark, Source, TablePlan, TimeMode,
-        TypeModes,
+        BinaryMode, DecimalMode, EnvelopeCodec, HstoreMode, IntervalMode, Op, SnapshotMark, Source, TablePlan,
+        TimeMode, TypeModes,
     },
     table::{Column, TableId, TableSchema},
 };
@@ -67,9 +67,7 @@ fn modes(connector: &str) -> TypeModes {
             unavailable: b"gone!".to_vec(),
             ..default
         },
-        "mconn" => {
-            TypeModes { times: TimeMode::Connect, include_unknown: true, binary: BinaryMode::Hex, ..default }
-        }
+        "mconn" => TypeModes { times: TimeMode::Connect, include_unknown: true, binary: BinaryMode::Hex, ..default },
         _ => TypeModes {
             times: TimeMode::AdaptiveTimeMicroseconds,
             money_digits: 4,
@@ -152,7 +150,8 @@ fn fields(schema: &Schema, value: &[u8]) -> Vec<(String, Avro)> {
 }
 
 fn differences(connector: &str, name: &str) -> Vec<String> {
-    let (table, schemas): (_, HashMap<String, String>) = (table(name), serde_json::from_str(&golden("schemas.json")).unwrap());
+    let (table, schemas): (_, HashMap<String, String>) =
+        (table(name), serde_json::from_str(&golden("schemas.json")).unwrap());
     let plan = TablePlan { modes: modes(connector), ..TablePlan::default() };
     let codec = EnvelopeCodec::planned(connector, "modes", &table, &plan).unwrap();
     let rows = rows(&table);
@@ -174,10 +173,14 @@ fn differences(connector: &str, name: &str) -> Vec<String> {
         };
         let deleted = expected[0] == 2;
         let cells: Vec<Cell<'_>> = match rows.get(&id).filter(|_| !deleted) {
-            Some(row) => row.iter().map(|text| text.as_ref().map_or(Cell::Null, |text| Cell::Text(text.as_bytes()))).collect(),
+            Some(row) => {
+                row.iter().map(|text| text.as_ref().map_or(Cell::Null, |text| Cell::Text(text.as_bytes()))).collect()
+            }
             None => {
                 let key = id.to_string().leak();
-                std::iter::once(Cell::Text(key.as_bytes())).chain(table.columns.iter().skip(1).map(|_| Cell::Null)).collect()
+                std::iter::once(Cell::Text(key.as_bytes()))
+                    .chain(table.columns.iter().skip(1).map(|_| Cell::Null))
+                    .collect()
             }
         };
         let (before, after) = if deleted { (Some(&cells[..]), None) } else { (None, Some(&cells[..])) };
