@@ -4,6 +4,7 @@
 mod crash;
 mod events;
 mod golden;
+mod museum;
 mod recorded;
 mod recorded_pipelines;
 mod rig;

@@ -44,12 +44,13 @@ struct Part {
 
 /// Everything before the source, which is the first thing that names the run.
 fn stable(value: Vec<u8>, varies: bool) -> Vec<u8> {
-    let marks: [&[u8]; 5] = [
+    let marks: [&[u8]; 6] = [
         b"\x163.6.3.Final",
         br#","source":{"version""#,
         br#","meta_source_lsn""#,
         br#","__source_ts_ms""#,
         b"\x0a\x66alse\x02",
+        b"\x08true\x02",
     ];
     let end = marks.iter().filter_map(|mark| value.windows(mark.len()).position(|part| part == *mark)).min();
     match end {

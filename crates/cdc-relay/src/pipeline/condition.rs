@@ -6,13 +6,16 @@
 use std::cmp::Ordering;
 
 use model::connect_record::{Datum, Value};
+use regex::Regex;
 
 use super::Record;
 
 /// Keeps the records for which the expression holds.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Filter {
     pub expression: Expression,
+    /// Records of other topics are kept (`topic.regex`).
+    pub topics: Option<Regex>,
     /// What becomes of tombstones (`null.handling.mode`).
     pub tombstones: Tombstones,
 }
@@ -52,6 +55,9 @@ pub enum Literal {
 
 impl Filter {
     pub fn apply(&self, record: Record) -> Option<Record> {
+        if self.topics.as_ref().is_some_and(|topics| !topics.is_match(&record.topic)) {
+            return Some(record);
+        }
         let kept = match (&record.value, self.tombstones) {
             (None, Tombstones::Keep) => true,
             (None, Tombstones::Drop) => false,

@@ -200,8 +200,9 @@ impl Reader<'_> {
                 Tombstones::Keep
             }
         };
+        let topics = self.text("topic.regex").is_some().then(|| self.regex("topic.regex", None)).flatten();
         match condition::parse(&self.text("condition").unwrap_or_default()) {
-            Ok(expression) => Some(Filter { expression, tombstones }),
+            Ok(expression) => Some(Filter { expression, topics, tombstones }),
             Err(why) => {
                 self.refuse("condition", &format!("{why}; only comparisons joined by &&, || and ! can be used"));
                 None

@@ -3,7 +3,7 @@
 
 use super::{
     avro,
-    field::{FieldType, Text},
+    field::{BinaryText, FieldType, Text},
     nested,
 };
 
@@ -46,9 +46,11 @@ pub(super) fn unavailable(kind: &FieldType, placeholder: &[u8]) -> Option<Vec<u8
     let mut out = Vec::new();
     let text = String::from_utf8_lossy(placeholder);
     match kind {
-        FieldType::String(_) | FieldType::ByteaText(_) | FieldType::UnknownText(_) => {
-            avro::bytes(&mut out, text.as_bytes());
-        }
+        // Bytes in base 64 have none, only those in hexadecimal do.
+        FieldType::String(_)
+        | FieldType::DecimalText { .. }
+        | FieldType::ByteaText(BinaryText::Hex)
+        | FieldType::UnknownText(BinaryText::Hex) => avro::bytes(&mut out, text.as_bytes()),
         FieldType::Bytea | FieldType::Unknown => avro::bytes(&mut out, placeholder),
         FieldType::Hstore => {
             let word = avro::json_string(&text);
@@ -87,9 +89,7 @@ fn unavailable_items(item: &FieldType, placeholder: &[u8]) -> Option<Vec<Vec<u8>
     };
     Some(match item {
         FieldType::String(Text::Named("io.debezium.data.Uuid")) => vec![encoded(uuid_of(placeholder).as_bytes())],
-        FieldType::String(_) | FieldType::ByteaText(_) => {
-            vec![encoded(String::from_utf8_lossy(placeholder).as_bytes())]
-        }
+        FieldType::String(_) => vec![encoded(String::from_utf8_lossy(placeholder).as_bytes())],
         FieldType::Bytea => vec![encoded(placeholder)],
         // One number per byte, signed as Java's are.
         FieldType::Int4 | FieldType::Int8 | FieldType::Date => placeholder

@@ -62,8 +62,9 @@ fn rows_read_as_the_json_converter_wrote_them() {
         let shortest = |record: Json| {
             serde_json::from_str::<Json>(&record.to_string().replace("1.23456792E8", "1.2345679E8")).unwrap()
         };
-        let json_of =
-            |connector: &str| lines(&format!("{connector}.public.{table}")).into_iter().map(shortest).collect::<Vec<_>>();
+        let json_of = |connector: &str| {
+            lines(&format!("{connector}.public.{table}")).into_iter().map(shortest).collect::<Vec<_>>()
+        };
         let recorded = json_of("mdef").into_iter().zip(json_of("jnos")).zip(json_of("jsch"));
         for ((avro, plain), described) in recorded {
             let Some(hex) = avro["value"]["hex"].as_str() else { continue };
