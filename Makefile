@@ -37,20 +37,71 @@ down: ## Stops the stack; its data stays
 clean-data: down ## Stops the stack and forgets its data
 	@rm -rf .haus && echo "data forgotten"
 
+.PHONY: check
+check: lint deny test ## All that CI checks: lints, dependencies, tests
+
 .PHONY: lint
-lint: bootstrap ## Format and lints, as CI runs them
-	cargo fmt --all --check
+lint: bootstrap ## Format and lints of all files, as CI runs them
+	tests/lint/run.sh pre-commit run --all-files --show-diff-on-failure
+	tests/docs/blocks.py --check && tests/docs/links.py
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
+.PHONY: hooks
+hooks: ## Has git check each commit, and each push
+	@tests/lint/run.sh pre-commit install
+
+# Advisories come from a database on GitHub: left out where only package registries are reached.
+ADVISORIES ?= no
+.PHONY: deny
+deny: ## Licences, sources and use of dependencies (ADVISORIES=yes: known vulnerabilities)
+	"$$(tests/lint/cargo-tool.sh cargo-machete 0.9.2)" crates
+	"$$(tests/lint/cargo-tool.sh cargo-deny 0.20.2)" --locked check licenses bans sources
+	@if [ "$(ADVISORIES)" = yes ]; then "$$(tests/lint/cargo-tool.sh cargo-deny 0.20.2)" --locked check advisories; \
+	else echo "deny: known vulnerabilities left out; make deny ADVISORIES=yes asks for them"; fi
+
 .PHONY: test
-test: bootstrap readers ## The whole test suite with its own set-up
+test: bootstrap readers notebooks-env ## The whole test suite with its own set-up
 	cargo build --locked --workspace --all-targets
 	HAUS_TEST_BUILT=1 cargo test --locked --workspace --no-fail-fast
+	tests/docs/facts.py --check
+	tests/docs/blocks.py --run embedded
+
+.PHONY: image
+image: build ## Our container image from the binaries of `make build` (docker build makes it from the sources)
+	@compose/image.sh $(CARGO_TARGET_DIR)/debug
+
+.PHONY: test-compose
+test-compose: build ## The compose zones, each command of README on them, and the JVM twins, on a Docker engine
+	@tests/compose/run.sh $(PARTS)
+
+.PHONY: test-fresh
+test-fresh: ## `make demo` and `make test` in a bare Debian container with Rust: shows missing install steps; slow
+	@tests/fresh.sh
+
+.PHONY: docs
+docs: ## Builds the book into docs/book and checks its links
+	@"$$(tests/docs/mdbook.sh)" build docs
+	@tests/docs/links.py && tests/docs/links.py --book docs/book
+	@echo "docs: docs/book/index.html"
+
+.PHONY: test-docs
+test-docs: build notebooks-env ## Runs the command blocks of README and the book on an embedded stack of their own
+	tests/docs/facts.py --check
+	tests/docs/blocks.py --run embedded
 
 # PyIceberg and DuckDB, with which the end-to-end test reads the lake.
 .PHONY: readers
 readers:
 	@tests/readers/setup.sh
+
+# What scripts/requirements.txt names.
+.PHONY: notebooks-env
+notebooks-env:
+	@tests/notebooks/setup.sh
+
+.PHONY: notebooks
+notebooks: notebooks-env ## JupyterLab with the notebooks of scripts/, beside the running embedded stack
+	@tests/notebooks/lab.sh
 
 .PHONY: bench-start
 bench-start: build ## Measures start, freshness and memory of the embedded stack

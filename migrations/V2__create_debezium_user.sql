@@ -6,8 +6,9 @@ LOCK TABLE pg_catalog.pg_authid IN SHARE ROW EXCLUSIVE MODE;
 
 DO $do$
 DECLARE
-    login CONSTANT text := $name$${debezium_user}$name$;
-    secret CONSTANT text := $secret$${debezium_password}$secret$;
+    -- The blanks are needed: Flyway sees no placeholder right behind a dollar sign.
+    login CONSTANT text := btrim($name$ ${debezium_user} $name$);
+    secret CONSTANT text := btrim($secret$ ${debezium_password} $secret$);
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = login) THEN
         EXECUTE format('CREATE ROLE %I', login);

@@ -225,7 +225,18 @@ fn status(json: &Value) -> Option<Status> {
     })
 }
 
+/// What a JVM worker says of a connector and of a task whose class is not among its plugins.
+const CLASS_MISSING: [&str; 2] =
+    ["Failed to find any class that implements Connector", "it is not a recognizable type (source or sink)"];
+
 impl Status {
+    /// Said by a JVM worker that was given a connector of ours: it speaks of that worker's plugins, not of the connector,
+    /// which runs where its class is.
+    pub fn lacks_class(&self) -> bool {
+        let trace = self.trace.as_deref().unwrap_or_default();
+        self.state == "FAILED" && self.version.is_none() && CLASS_MISSING.iter().any(|said| trace.contains(said))
+    }
+
     fn json(&self) -> String {
         json!({
             "state": self.state, "trace": self.trace, "worker_id": self.worker_id,

@@ -11,7 +11,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::classes::Classes;
 use crate::echo::Echoes;
-use crate::records::{self, OffsetRecord, Record, Status};
+use crate::records::{self, OffsetRecord, Record, Status, StatusRecord};
 use crate::settings::WorkerSettings;
 use crate::state::State;
 use crate::store::{StoreError, Writer};
@@ -112,9 +112,34 @@ impl Worker {
 
     /// Folds in a status that the topic brought, unless this worker has said something newer.
     pub fn heard_status(&self, key: &str, value: Option<&[u8]>) {
+        let record = records::parse_status(key, value);
+        if let StatusRecord::Connector(_, Some(status)) | StatusRecord::Task(_, _, Some(status)) = &record
+            && status.lacks_class()
+        {
+            self.contradict(&record);
+            return;
+        }
         let mut echoes = self.echoes();
         if echoes.heard(key, value.map(String::from_utf8_lossy).as_deref()) {
-            self.state_mut().apply_status(records::parse_status(key, value));
+            self.state_mut().apply_status(record);
+        }
+    }
+
+    /// Says again what this worker said last of a connector or task that it runs: a worker without its class has called it
+    /// failed, and whoever reads the topic would believe that. Such a worker says so once per assignment, so there is no
+    /// to and fro.
+    fn contradict(&self, record: &StatusRecord) {
+        let mine = |status: &&Status| status.worker_id == self.settings.worker_id;
+        match record {
+            StatusRecord::Connector(name, _) => {
+                let said = self.state().connector_status(name).filter(mine).cloned();
+                said.into_iter().for_each(|status| self.publish_connector(name, Some(status)));
+            }
+            StatusRecord::Task(name, task, _) => {
+                let said = self.state().task_status(name, *task).filter(mine).cloned();
+                said.into_iter().for_each(|status| self.publish_task(name, *task, Some(status)));
+            }
+            StatusRecord::Topic(..) | StatusRecord::Unknown => {}
         }
     }
 

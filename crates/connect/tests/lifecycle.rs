@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
+use topics::{Cluster, CompactedReader, Producer, ProducerSettings, RecordOut};
 
 use crate::fixture::{End, Scripted, Worker, state_topics};
 
@@ -189,4 +190,55 @@ async fn a_sink_the_plugin_refuses_is_shown_as_failed_when_the_other_worker_took
     testkit::wait_until("the refusal is shown", Duration::from_secs(10), failed).await;
     relay.stop().await;
     sink_worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_jvm_worker_without_the_class_does_not_make_a_running_sink_look_failed() {
+    let topics = state_topics();
+    let relay = Worker::start(&topics, "relay:8083", vec![Scripted::source(vec![])]).await;
+    let sink_worker = Worker::start(&topics, "sink:8084", vec![Scripted::sink(vec![])]).await;
+    assert_eq!(sink_worker.post("/connectors", &sink("s3")).await.0, 201);
+    relay.wait_task("s3", 1, "RUNNING").await;
+
+    // Recorded from Kafka Connect 4.3 on the same topics, shortened.
+    let no_class = "org.apache.kafka.connect.errors.ConnectException: Failed to find any class that implements Connector and \
+                    which name matches io.confluent.connect.s3.S3SinkConnector, available connectors are: ";
+    let no_type = "org.apache.kafka.connect.errors.ConnectException: Failed to start task s3-1 since it is not a recognizable \
+                   type (source or sink)\n\tat org.apache.kafka.connect.runtime.distributed.DistributedHerder.startTask";
+    let cluster = Cluster::new(&testkit::kafka().await.bootstrap, "jvm-worker");
+    let producer = Producer::new(&cluster, &ProducerSettings::default()).unwrap();
+    let statuses = format!("{topics}_statuses");
+    for (key, trace) in [("status-connector-s3", no_class), ("status-task-s3-1", no_type)] {
+        let said = json!({ "state": "FAILED", "trace": trace, "worker_id": "kafka-connect:8083", "generation": 1, "version": null });
+        producer.send(RecordOut::to(&statuses).key(key.as_bytes()).value(said.to_string().as_bytes())).await.unwrap();
+    }
+
+    for key in ["status-connector-s3", "status-task-s3-1"] {
+        testkit::wait_until("its worker says again how it is", Duration::from_secs(20), async || {
+            let last = last_value(&cluster, &statuses, key).await;
+            last["state"] == "RUNNING" && last["worker_id"] == "sink:8084"
+        })
+        .await;
+    }
+    for worker in [&relay, &sink_worker] {
+        let (_, status) = worker.get("/connectors/s3/status").await;
+        assert_eq!(
+            (&status["connector"]["state"], &status["tasks"][1]["state"]),
+            (&json!("RUNNING"), &json!("RUNNING"))
+        );
+    }
+    relay.stop().await;
+    sink_worker.stop().await;
+}
+
+/// What the topic says last under a key: what a compacted topic keeps.
+async fn last_value(cluster: &Cluster, topic: &str, key: &str) -> Value {
+    let mut reader = CompactedReader::open(cluster, topic).await.unwrap();
+    let mut last = Value::Null;
+    while let Some(record) = reader.next_to_end().await.unwrap() {
+        if record.key.as_deref() == Some(key.as_bytes()) {
+            last = serde_json::from_slice(record.value.as_deref().unwrap_or(b"null")).unwrap();
+        }
+    }
+    last
 }

@@ -3,5 +3,6 @@
 
 mod arrows;
 mod mainjob;
+mod notebooks;
 mod stack;
 mod tidy;

@@ -158,7 +158,7 @@ async fn other_engines_read_the_same(stack: &Stack, client: &tokio_postgres::Cli
     assert_eq!(found["pyiceberg"]["shape.orders"]["sum_total"], total);
 }
 
-fn testkit_cache() -> std::path::PathBuf {
+pub fn testkit_cache() -> std::path::PathBuf {
     std::env::var_os("HAUS_CACHE").map_or_else(
         || std::path::PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/haus-am-see"),
         std::path::PathBuf::from,

@@ -1,6 +1,9 @@
 //! `haus connector`: what the seed does with envsubst and curl.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
@@ -12,7 +15,23 @@ use crate::{api::Api, render, settings::Settings};
 /// # Errors
 /// When no HTTP client can be made.
 pub fn api(settings: &Settings) -> anyhow::Result<Api> {
-    Api::new("cdc-relay", settings.local(settings.cdc_relay_port), std::time::Duration::from_secs(30))
+    Api::new("cdc-relay", settings.connect(), Duration::from_secs(30))
+}
+
+/// Waits until the Connect API answers; at once when `patience` is zero.
+///
+/// # Errors
+/// When it does not answer in time.
+pub async fn reachable(settings: &Settings, patience: Duration) -> anyhow::Result<()> {
+    let api = api(settings)?;
+    let deadline = tokio::time::Instant::now() + patience;
+    while let Err(error) = api.get("/connectors").await {
+        if tokio::time::Instant::now() >= deadline {
+            return Err(error);
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    Ok(())
 }
 
 /// What became of one template.
@@ -21,6 +40,18 @@ pub struct Applied {
     pub name: String,
     /// `created`, `updated` or `unchanged`.
     pub outcome: &'static str,
+}
+
+impl Applied {
+    /// What a person is told.
+    #[must_use]
+    pub fn line(&self) -> String {
+        match self.outcome {
+            "unchanged" => format!("{}: registered already, exactly so; nothing to do", self.name),
+            "updated" => format!("{}: was registered already; now it has the template's configuration", self.name),
+            outcome => format!("{}: {outcome}", self.name),
+        }
+    }
 }
 
 /// Renders the templates with the settings and registers what is new or changed.
@@ -76,7 +107,7 @@ fn lookup(settings: &Settings, name: &str) -> Option<String> {
 }
 
 /// Defaults of the variables that only templates use; the same as in `.env`.
-fn default_of(name: &str) -> Option<&'static str> {
+pub fn default_of(name: &str) -> Option<&'static str> {
     Some(match name {
         "TOPIC_CREATION_DEFAULT_PARTITIONS" => "3",
         "SINK_ROTATE_INTERVAL_MS" => "2000",

@@ -4,6 +4,8 @@
 mod render;
 
 mod api;
+#[cfg(test)]
+mod compose_tests;
 mod connector;
 mod databases;
 mod demo;
@@ -96,6 +98,9 @@ enum Command {
     Demo,
     /// Runs the migrations on the storefront database.
     Migrate,
+    /// Asks a health URL once: exit code 0 when it answers 2xx. The health check of our containers.
+    #[command(hide = true)]
+    Probe { url: String },
     /// Keeps the stack running; started by `haus up`.
     #[command(hide = true)]
     Supervise {
@@ -107,7 +112,12 @@ enum Command {
 #[derive(Subcommand)]
 enum ConnectorCommand {
     /// Registers the templates of `connectors/`, or these files, with the values of .env.
-    Apply { files: Vec<PathBuf> },
+    Apply {
+        files: Vec<PathBuf>,
+        /// Seconds to wait for Kafka Connect to come up.
+        #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+        wait: u64,
+    },
     /// All connectors and their states.
     List,
     /// State of one connector.
@@ -200,6 +210,16 @@ async fn run(haus: Haus, context: &service::Context) -> anyhow::Result<bool> {
         Command::Logs { name, lines, follow } => {
             logs::run(&settings.haus_dir, name.as_deref(), lines, follow, &context.stop).await?
         }
+        Command::Probe { url } => {
+            // A failed probe is this command's answer, not its failure: the reason goes to the container's health log.
+            return match probe(&url).await {
+                Ok(()) => Ok(true),
+                Err(reason) => {
+                    say!("{url}: {reason:#}");
+                    Ok(false)
+                }
+            };
+        }
         Command::Demo => return demo::run(&settings).await,
         Command::Migrate => {
             let report = databases::migrate(&settings).await?;
@@ -216,6 +236,15 @@ async fn run(haus: Haus, context: &service::Context) -> anyhow::Result<bool> {
     Ok(true)
 }
 
+/// Asks a health URL; an answer that is no 2xx is an error with its body.
+async fn probe(url: &str) -> anyhow::Result<()> {
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(2)).build()?;
+    let response = client.get(url).send().await?;
+    let status = response.status();
+    anyhow::ensure!(status.is_success(), "{status} {}", response.text().await.unwrap_or_default());
+    Ok(())
+}
+
 async fn run_connector(
     settings: &Settings,
     command: ConnectorCommand,
@@ -223,9 +252,10 @@ async fn run_connector(
 ) -> anyhow::Result<()> {
     let api = connector::api(settings)?;
     match command {
-        ConnectorCommand::Apply { files } => {
+        ConnectorCommand::Apply { files, wait } => {
+            connector::reachable(settings, Duration::from_secs(wait)).await?;
             let applied = connector::apply(settings, &files).await?;
-            let lines: Vec<_> = applied.iter().map(|applied| format!("{} {}", applied.name, applied.outcome)).collect();
+            let lines: Vec<_> = applied.iter().map(connector::Applied::line).collect();
             show(lines.join("\n"), serde_json::to_value(&applied)?);
         }
         ConnectorCommand::List => {

@@ -35,7 +35,7 @@ pub enum TrafficCommand {
 }
 
 fn api(settings: &Settings, timeout: Duration) -> anyhow::Result<Api> {
-    Api::new("seeder", settings.local(settings.seeder_port), timeout)
+    Api::new("seeder", settings.seeder(), timeout)
 }
 
 /// Writes a full seed and follows its progress.

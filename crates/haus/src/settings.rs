@@ -71,6 +71,13 @@ pub struct Settings {
     #[arg(long, env = "S3_SINK_PORT", default_value_t = 8084, global = true, hide = true)]
     pub s3_sink_port: u16,
 
+    /// Where the seeder answers, when not on this machine at its port.
+    #[arg(long, env = "SEEDER_URL", global = true, hide = true)]
+    pub seeder_url: Option<String>,
+    /// Where the Connect API answers, when not on this machine at the port of `cdc-relay`.
+    #[arg(long, env = "CONNECT_URL", global = true, hide = true)]
+    pub connect_url: Option<String>,
+
     #[arg(long, env = "S3_PORT", default_value_t = 9000, global = true, hide = true)]
     pub s3_port: u16,
     #[arg(long, env = "S3_ENDPOINT", default_value = "http://127.0.0.1:9000", global = true, hide = true)]
@@ -109,6 +116,18 @@ impl Settings {
     #[must_use]
     pub fn local(&self, port: u16) -> String {
         format!("http://127.0.0.1:{port}")
+    }
+
+    /// Base URL of the seeder.
+    #[must_use]
+    pub fn seeder(&self) -> String {
+        self.seeder_url.clone().unwrap_or_else(|| self.local(self.seeder_port))
+    }
+
+    /// Base URL of the Connect API.
+    #[must_use]
+    pub fn connect(&self) -> String {
+        self.connect_url.clone().unwrap_or_else(|| self.local(self.cdc_relay_port))
     }
 
     /// Connection settings for a database of the source Postgres.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::canonical::Kind;
-use crate::error::Result;
+use crate::error::{LedgerError, Result};
 use crate::lake::Lake;
 use crate::rows::Row;
 
@@ -125,8 +125,16 @@ impl Mart {
         moved_on: impl AsyncFn() -> Result<bool>,
     ) -> Result<MartReport> {
         loop {
-            let found =
-                lake.query(&format!("SELECT {} FROM serve.{}", self.column_list(), self.name), &self.kinds()).await?;
+            let sql = format!("SELECT {} FROM serve.{}", self.column_list(), self.name);
+            let found = match lake.query(&sql, &self.kinds()).await {
+                Ok(found) => found,
+                // The first pass over a new lake may not have made it yet.
+                Err(LedgerError::Broken(_)) if Instant::now() < deadline => {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             let mut report = self.report("postgres", expected, &found);
             if report.verdict != "equal" && moved_on().await? {
                 let (mart, again) = self.mart_and_shape(lake).await?;

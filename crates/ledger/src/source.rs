@@ -33,6 +33,15 @@ pub struct Source {
     settings: SourceSettings,
 }
 
+/// Where the relay's replication slot stands.
+#[derive(Debug, Clone, Copy)]
+pub struct Slot {
+    /// How far the relay has confirmed the log.
+    pub confirmed: Lsn,
+    /// Whether somebody streams from it.
+    pub active: bool,
+}
+
 /// The moment of the verification.
 #[derive(Debug, Clone)]
 pub struct Moment {
@@ -165,23 +174,30 @@ impl Source {
         if buffer.is_empty() { Ok(()) } else { Err(broken("COPY ended in the middle of a row")) }
     }
 
-    /// Writes an empty message into the log, so that a slot of an idle database has something to pass.
+    /// Writes an empty message into the log, so that a slot of an idle database has something to pass. Returns where the
+    /// message stands.
     ///
     /// # Errors
     /// When Postgres goes away.
-    pub async fn nudge(&self) -> Result<()> {
-        let message = "SELECT pg_logical_emit_message(true, 'haus.ledger', '')";
-        self.client.execute(message, &[]).await.map(drop).map_err(|error| self.error(&error))
+    pub async fn nudge(&self) -> Result<Lsn> {
+        let message = "SELECT pg_logical_emit_message(true, 'haus.ledger', '')::text";
+        let row = self.client.query_one(message, &[]).await.map_err(|error| self.error(&error))?;
+        row.get::<_, String>(0).parse().map_err(|error| broken(format!("{error}")))
     }
 
-    /// How far the relay has confirmed the log; `None` when there is no such slot.
+    /// The relay's slot; `None` when there is no such.
     ///
     /// # Errors
     /// When Postgres goes away.
-    pub async fn confirmed(&self) -> Result<Option<Lsn>> {
-        let query = "SELECT coalesce(confirmed_flush_lsn, '0/0')::text FROM pg_replication_slots WHERE slot_name = $1";
+    pub async fn slot(&self) -> Result<Option<Slot>> {
+        let query = "SELECT coalesce(confirmed_flush_lsn, '0/0')::text, active
+            FROM pg_replication_slots WHERE slot_name = $1";
         let row = self.client.query_opt(query, &[&self.settings.slot]).await.map_err(|error| self.error(&error))?;
-        row.map(|row| row.get::<_, String>(0).parse().map_err(|error| broken(format!("{error}")))).transpose()
+        row.map(|row| {
+            let confirmed = row.get::<_, String>(0).parse().map_err(|error| broken(format!("{error}")))?;
+            Ok(Slot { confirmed, active: row.get(1) })
+        })
+        .transpose()
     }
 
     fn error(&self, error: &tokio_postgres::Error) -> LedgerError {

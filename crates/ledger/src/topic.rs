@@ -64,17 +64,20 @@ impl Topics {
         Ok(Self { cluster, admin: Arc::new(admin), registry: RegistryClient::new(registry_url) })
     }
 
-    /// The ends of a topic now.
+    /// The ends of a topic now. A topic that `may_be_missing` (its table never had a row) is empty then.
     ///
     /// # Errors
     /// When Kafka is away or there is no such topic.
-    pub async fn ends(&self, topic: &str) -> Result<Ends> {
-        let marks = self.admin.watermarks(topic).await.map_err(|error| match error {
-            AdminError::UnknownTopic { topic } => {
-                broken(format!("Kafka has no topic {topic}: apply the source connector, or correct STOREFRONT_TOPICS"))
+    pub async fn ends(&self, topic: &str, may_be_missing: bool) -> Result<Ends> {
+        let marks = match self.admin.watermarks(topic).await {
+            Ok(marks) => marks,
+            Err(AdminError::UnknownTopic { .. }) if may_be_missing => return Ok(Ends::default()),
+            Err(AdminError::UnknownTopic { topic }) => {
+                let text = "apply the source connector, or correct STOREFRONT_TOPICS";
+                return Err(broken(format!("Kafka has no topic {topic}: {text}")));
             }
-            other => self.away(other.to_string()),
-        })?;
+            Err(other) => return Err(self.away(other.to_string())),
+        };
         let mut ends = Ends::default();
         for (at, marks) in marks {
             ends.low.insert(at.partition.0, marks.low.0);

@@ -23,6 +23,13 @@ pub enum PlaceholderError {
         /// Counted from 1.
         line: usize,
     },
+    /// Flyway reads `$` and the character behind it as a pair, so it passes over the placeholder of `$${name}` and runs
+    /// the script with the name in place of the value. What the two would run differently is refused.
+    #[error("on line {line} a placeholder stands right behind a $, where Flyway does not see it; put a blank between")]
+    Hidden {
+        /// Counted from 1.
+        line: usize,
+    },
 }
 
 /// Replaces every `${name}` of `text` by its value. Values are taken as they are and not searched again.
@@ -32,6 +39,10 @@ pub fn replace_placeholders(text: &str, values: &Placeholders) -> Result<String,
     while let Some(start) = rest.find("${") {
         let line = || text[..text.len() - rest.len() + start].matches('\n').count() + 1;
         let after = &rest[start + 2..];
+        let dollars_before = rest[..start].bytes().rev().take_while(|byte| *byte == b'$').count();
+        if dollars_before % 2 == 1 {
+            return Err(PlaceholderError::Hidden { line: line() });
+        }
         let end = after.find('}').ok_or_else(|| PlaceholderError::Unclosed { line: line() })?;
         let name = &after[..end];
         let value = values
@@ -55,6 +66,13 @@ mod tests {
 
     fn values(pairs: &[(&str, &str)]) -> Placeholders {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_placeholder_that_flyway_would_pass_over_is_refused() {
+        let values = values(&[("who", "heron")]);
+        assert_eq!(replace_placeholders("a\n$q$${who}$q$", &values).unwrap_err(), PlaceholderError::Hidden { line: 2 });
+        assert_eq!(replace_placeholders("$q$ ${who} $q$ $$${who}", &values).unwrap(), "$q$ heron $q$ $$heron");
     }
 
     #[test]

@@ -67,6 +67,21 @@ async fn flyway_after_ours_and_ours_after_flyway_find_nothing_to_do_in_the_store
     assert!(after_theirs.applied.is_empty() && after_theirs.pending.is_empty());
 }
 
+/// Roles belong to the whole cluster: only a role that nobody made before shows what Flyway makes of the placeholders.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_replication_user_that_flyway_makes_can_log_in() {
+    let placeholders = storefront_placeholders();
+    let (name, _client) = database().await;
+    run_flyway(&name, &storefront(), &placeholders).await;
+
+    let server = testkit::postgres().await;
+    let value = |name: &str| placeholders.iter().find(|(known, _)| *known == name).unwrap().1.clone();
+    let mut config = tokio_postgres::Config::new();
+    config.host(&server.host).port(server.port).dbname(&name);
+    config.user(value("debezium_user")).password(value("debezium_password"));
+    config.connect(tokio_postgres::NoTls).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn names_line_endings_and_placeholders_mean_the_same_to_both() {
     let dir = folder(&ODD_FILES);
