@@ -88,7 +88,7 @@ pub struct EventOrder<'a> {
 
 impl EventOrder<'_> {
     /// The next event's place.
-    pub fn next(&mut self) -> TransactionBlock {
+    pub fn take(&mut self) -> TransactionBlock {
         *self.total += 1;
         *self.table += 1;
         let Self { tx_id, lsn, .. } = *self;
@@ -240,7 +240,7 @@ impl Row<'_> {
     ) -> Result<Range<usize>, EncodeError> {
         let start = out.bytes.len();
         let id = self.table.value_schema_id;
-        let block = self.order.as_mut().map(EventOrder::next);
+        let block = self.order.as_mut().map(EventOrder::take);
         let codec = &self.table.codec;
         codec.encode_value_in(id, op, before, after, self.source, block.as_ref(), self.clock_ns, &mut out.bytes)?;
         Ok(start..out.bytes.len())

@@ -235,7 +235,7 @@ impl Changes {
         if !new && !counted || !session.settings.messages.takes(message.prefix) {
             return Ok(());
         }
-        let block = counted.then(|| self.transactions.order(MESSAGES, start).next());
+        let block = counted.then(|| self.transactions.order(MESSAGES, start).take());
         if !new {
             self.transactions.counted();
             return Ok(());

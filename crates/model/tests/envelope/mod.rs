@@ -4,5 +4,6 @@ mod avro_round_trip;
 mod golden;
 mod modes;
 mod notices;
+mod rules;
 mod speed;
 mod tables;
