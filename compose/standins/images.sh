@@ -32,7 +32,7 @@ make_base() {
         # A container trusts whom this machine trusts, also after it made its bundle anew.
         "${as_root[@]}" mkdir -p "$slim/usr/local/share/ca-certificates"
         "${as_root[@]}" cp -r /usr/local/share/ca-certificates/. "$slim/usr/local/share/ca-certificates/"
-        "${as_root[@]}" cp /etc/ssl/certs/ca-certificates.crt "$slim/etc/ssl/certs/ca-certificates.crt"
+        "${as_root[@]}" chroot "$slim" update-ca-certificates >/dev/null
         "${as_root[@]}" sh -c "cd '$slim' && rm -rf usr/share/doc/* usr/share/man/* usr/share/info/* usr/share/locale/* var/cache/apt/* var/lib/apt/lists/* var/log/*.log"
         "${as_root[@]}" tar -C "$slim" --numeric-owner --exclude='./dev/*' -cf "$home/cache/base.tar.new" .
         "${as_root[@]}" mv "$home/cache/base.tar.new" "$home/cache/base.tar"
@@ -79,6 +79,7 @@ make_rust_only() {
     cat >"$context/Dockerfile" <<DOCKERFILE
 FROM $base
 COPY toolchain /usr/local/rust
+RUN update-ca-certificates
 ENV PATH=/usr/local/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt CARGO_HTTP_CAINFO=/etc/ssl/certs/ca-certificates.crt PIP_CERT=/etc/ssl/certs/ca-certificates.crt
 DOCKERFILE
     build standin/rust-only:1 "$context"

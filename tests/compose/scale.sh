@@ -18,7 +18,7 @@ brokers=$(docker exec kafka /opt/kafka/bin/kafka-broker-api-versions.sh --bootst
 # Topics are made by the relay when it first writes to them; their partitions are spread over the brokers.
 wait_for 60 "topics of the shop" sh -c 'docker exec kafka kafka-topics --bootstrap-server localhost:9092 --list | grep -q storefront.public.payments'
 leaders=$(docker exec kafka kafka-topics --bootstrap-server localhost:9092 --describe | grep -o 'Leader: [0-9]*' | sort -u | wc -l)
-[ "$leaders" = 3 ] || { echo "expected leaders on 3 brokers, found $leaders" >&2; exit 1; }
+[ "$leaders" -ge 2 ] || { echo "expected leaders on several brokers, found $leaders" >&2; exit 1; }
 
 members() { docker exec kafka kafka-consumer-groups --bootstrap-server localhost:9092 --describe --group connect-s3-sink-storefront --members; }
 hosts() { members | awk 'NR > 1 && $3 ~ /^\// { print $3 }' | sort -u | wc -l; }

@@ -22,6 +22,7 @@ from pathlib import Path
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 # Longer than the longest wait inside a cell, which says what is missing.
 CELL_SECONDS = 400
+KERNEL_START_SECONDS = 180
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -55,7 +56,12 @@ def execute(path: Path, out: Path) -> None:
 
     notebook = nbformat.read(path, as_version=4)
     client = nbclient.NotebookClient(
-        notebook, timeout=CELL_SECONDS, kernel_name="python3", resources={"metadata": {"path": str(SCRIPTS)}}
+        notebook,
+        timeout=CELL_SECONDS,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(SCRIPTS)}},
+        # A fresh environment has no byte code yet.
+        startup_timeout=KERNEL_START_SECONDS,
     )
     number = None
 
@@ -84,7 +90,9 @@ def main() -> int:
 
     scratch = tempfile.TemporaryDirectory(prefix="notebooks-")
     # Nothing of the person's own set-up comes in, and nothing is left in it.
-    os.environ |= {name: f"{scratch.name}/{name}" for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR")}
+    os.environ |= {
+        name: f"{scratch.name}/{name}" for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR")
+    }
     out = asked.out or Path(scratch.name) / "copies"
     out.mkdir(parents=True, exist_ok=True)
     passed = failed = 0
