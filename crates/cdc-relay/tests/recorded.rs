@@ -20,7 +20,7 @@ fn differs(table: &str, key: Option<&[u8]>) -> bool {
     };
     let zigzag = |id: &i64| match u8::try_from(id * 2) {
         Ok(byte) if byte < 0x80 => vec![byte],
-        _ => vec![(id * 2) as u8 | 0x80, (id * 2 >> 7) as u8],
+        _ => vec![(id * 2) as u8 | 0x80, ((id * 2) >> 7) as u8],
     };
     ids.iter().any(|id| Some(zigzag(id).as_slice()) == key)
 }
