@@ -13,8 +13,10 @@
 //! order of steps at the start, [`stream`] and [`snapshot`] the two ways rows come, [`start`] the decision between them.
 
 pub mod error;
+pub mod naming;
 pub mod offsets;
 pub mod outbox;
+pub mod pipeline;
 pub mod plugin;
 pub mod position;
 pub mod postgres;
@@ -23,6 +25,7 @@ pub mod records;
 pub mod selection;
 pub mod session;
 pub mod settings;
+pub mod shape;
 pub mod snapshot;
 pub mod start;
 pub mod stream;

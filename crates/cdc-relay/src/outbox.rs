@@ -121,25 +121,56 @@ impl Outbox {
         context: &Headers,
         lifeline: &mut impl Lifeline,
     ) -> Result<(), RelayError> {
+        self.open()?;
+        for piece in &encoded.pieces {
+            let mut record = RecordOut::to(topic);
+            match &piece.headers {
+                RecordHeaders::Context => record = record.headers(context),
+                RecordHeaders::KeyChange(headers) => record = record.headers(headers),
+                RecordHeaders::None => {}
+            }
+            record.key = piece.key.clone().map(|range| &encoded.bytes[range]);
+            record.value = piece.value.clone().map(|range| &encoded.bytes[range]);
+            self.put(record, lifeline).await?;
+        }
+        self.records += encoded.pieces.len() as u64;
+        Ok(())
+    }
+
+    /// As [`Self::send`], for one record that was changed on its way.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub async fn send_one(
+        &mut self,
+        topic: &str,
+        (key, value): (Option<&[u8]>, Option<&[u8]>),
+        headers: &Headers,
+        timestamp_ms: Option<i64>,
+        lifeline: &mut impl Lifeline,
+    ) -> Result<(), RelayError> {
+        self.open()?;
+        let mut record = RecordOut::to(topic).headers(headers);
+        (record.key, record.value, record.timestamp_ms) = (key, value, timestamp_ms);
+        self.put(record, lifeline).await?;
+        self.records += 1;
+        Ok(())
+    }
+
+    fn open(&mut self) -> Result<(), RelayError> {
         if self.opened_at.is_none() {
             self.producer.begin()?;
             self.opened_at = Some(Instant::now());
         }
-        for piece in &encoded.pieces {
-            let headers = match &piece.headers {
-                RecordHeaders::Context => context,
-                RecordHeaders::KeyChange(headers) => headers,
-            };
-            let mut record = RecordOut::to(topic).headers(headers);
-            record.key = piece.key.clone().map(|range| &encoded.bytes[range]);
-            record.value = piece.value.clone().map(|range| &encoded.bytes[range]);
-            if self.producer.try_send(record)? == SendOutcome::Full {
-                self.send_when_there_is_room(record, lifeline).await?;
-            }
-            self.bytes +=
-                record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len) + RECORD_OVERHEAD_BYTES;
+        Ok(())
+    }
+
+    #[inline]
+    async fn put(&mut self, record: RecordOut<'_>, lifeline: &mut impl Lifeline) -> Result<(), RelayError> {
+        if self.producer.try_send(record)? == SendOutcome::Full {
+            self.send_when_there_is_room(record, lifeline).await?;
         }
-        self.records += encoded.pieces.len() as u64;
+        self.bytes += record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len) + RECORD_OVERHEAD_BYTES;
         Ok(())
     }
 

@@ -55,7 +55,7 @@ impl Plugin for PostgresPlugin {
         let registry_url = settings.registry_url.as_deref().unwrap_or(&task.worker.registry_url);
         let run_id = uuid::Uuid::now_v7().to_string();
         let run = Run {
-            rules: Arc::new(RecordRules::new(&settings.topic_prefix, settings.tombstones_on_delete, &run_id)),
+            rules: Arc::new(RecordRules::new(&settings, &run_id)),
             registry: RegistryClient::new(registry_url),
             cluster: Cluster::new(&task.worker.bootstrap, "cdc-relay"),
             offset_topic: task.worker.offset_topic.clone(),

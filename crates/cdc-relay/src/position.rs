@@ -95,6 +95,21 @@ impl Cursor {
         }
     }
 
+    /// A logical message outside of any transaction, written to the log at `lsn`. Returns whether it is new. The server
+    /// sends it when it gets there, so everything before it in the stream is before it in the log.
+    pub fn message(&mut self, lsn: Lsn) -> bool {
+        let done = match self.position.partial {
+            Some(Partial::Events { commit_start, .. }) => lsn < commit_start,
+            Some(Partial::UpToLsn(last)) => lsn <= last,
+            None => false,
+        };
+        let new = !done && lsn >= self.position.commit_end;
+        if new {
+            self.idle(Lsn(lsn.0 + 1));
+        }
+        new
+    }
+
     /// The open transaction is complete; `commit_end` is where its commit record ends.
     pub fn commit(&mut self, commit_end: Lsn) {
         if commit_end > self.position.commit_end {
@@ -201,6 +216,20 @@ mod tests {
         cursor.commit(Lsn(110));
         cursor.begin(Lsn(200));
         assert!(cursor.event(Lsn(15)), "the next transaction is wholly new");
+    }
+
+    #[test]
+    fn a_message_outside_of_transactions_is_new_once() {
+        let mut cursor = Cursor::new(Position::at(Lsn(100)));
+        assert!(!cursor.message(Lsn(99)));
+        assert!(cursor.message(Lsn(100)));
+        let mut again = Cursor::new(cursor.position());
+        assert!(!again.message(Lsn(100)));
+        assert!(again.message(Lsn(101)));
+        let partial = Some(Partial::Events { commit_start: Lsn(200), events: 3 });
+        let mut inside = Cursor::new(Position { commit_end: Lsn(100), partial });
+        assert!(!inside.message(Lsn(150)), "it came before the transaction that is written in part");
+        assert!(inside.begin(Lsn(200)) && !inside.event(Lsn(150)));
     }
 
     proptest! {

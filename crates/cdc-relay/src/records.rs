@@ -7,15 +7,20 @@ use std::ops::Range;
 
 use model::{
     cell::{Cell, fill_unchanged},
-    envelope::{self, EncodeError, EnvelopeCodec, Op, Source},
+    envelope::{self, EncodeError, EnvelopeCodec, Op, Source, TransactionBlock},
+    lsn::Lsn,
     table::TableSchema,
 };
 use topics::Headers;
+
+use crate::settings::RelaySettings;
 
 /// A table with everything that encoding its rows needs.
 #[derive(Debug)]
 pub struct CapturedTable {
     pub schema: TableSchema,
+    /// `schema.table`
+    pub name: String,
     pub codec: EnvelopeCodec,
     /// Registry's id of the key schema; unused without a key.
     pub key_schema_id: u32,
@@ -27,7 +32,9 @@ pub struct CapturedTable {
 pub enum RecordHeaders {
     /// Those of every record.
     Context,
-    /// Those, and one that links the halves of a key change.
+    /// None: a record that belongs to no table.
+    None,
+    /// Those of every record, and one that links the halves of a key change.
     KeyChange(Box<Headers>),
 }
 
@@ -69,6 +76,26 @@ pub enum RowChange<'a, 'b> {
     Truncate,
 }
 
+/// Counts a transaction's events (`provide.transaction.metadata`).
+#[derive(Debug)]
+pub struct EventOrder<'a> {
+    pub tx_id: i64,
+    pub lsn: Lsn,
+    pub total: &'a mut u64,
+    /// Of the event's table.
+    pub table: &'a mut u64,
+}
+
+impl EventOrder<'_> {
+    /// The next event's place.
+    pub fn take(&mut self) -> TransactionBlock {
+        *self.total += 1;
+        *self.table += 1;
+        let Self { tx_id, lsn, .. } = *self;
+        TransactionBlock { tx_id, lsn, total_order: *self.total, data_collection_order: *self.table }
+    }
+}
+
 /// What does not change from row to row.
 #[derive(Debug)]
 pub struct RecordRules {
@@ -81,15 +108,18 @@ pub struct RecordRules {
 impl RecordRules {
     /// `run_id`: a UUID of this run of the task.
     #[must_use]
-    pub fn new(topic_prefix: &str, tombstones_on_delete: bool, run_id: &str) -> Self {
-        let context: Vec<(&'static str, Vec<u8>)> = vec![
-            (envelope::HEADER_CONTEXT_LOGICAL_NAME, topic_prefix.into()),
+    pub fn new(settings: &RelaySettings, run_id: &str) -> Self {
+        let mut context: Vec<(&'static str, Vec<u8>)> = vec![
+            (envelope::HEADER_CONTEXT_LOGICAL_NAME, settings.topic_prefix.as_str().into()),
             (envelope::HEADER_CONTEXT_TASK, b"0".to_vec()),
             (envelope::HEADER_CONTEXT_CONNECTOR, envelope::CONNECTOR.into()),
             (envelope::HEADER_CONTEXT_RUN, run_id.into()),
         ];
+        if !settings.context_headers {
+            context.clear();
+        }
         let context_headers = with_context(Headers::new(), &context);
-        Self { tombstones_on_delete, context, context_headers }
+        Self { tombstones_on_delete: settings.tombstones_on_delete, context, context_headers }
     }
 
     /// Appends the records of one change to `out`. `clock_ns`: now, nanoseconds since the Unix epoch.
@@ -101,22 +131,24 @@ impl RecordRules {
         table: &CapturedTable,
         change: RowChange<'_, '_>,
         source: &Source<'_>,
+        order: Option<EventOrder<'_>>,
         clock_ns: i128,
         out: &mut Encoded,
     ) -> Result<(), EncodeError> {
-        let one = Row { table, source, clock_ns };
+        let mut one = Row { table, source, order, clock_ns };
+        let one = &mut one;
         match change {
             RowChange::Read(row) => one.append(Op::Read, row, None, Some(row), RecordHeaders::Context, out),
             RowChange::Insert(row) => one.append(Op::Create, row, None, Some(row), RecordHeaders::Context, out),
             RowChange::Delete(before) => {
                 one.append(Op::Delete, before, Some(before), None, RecordHeaders::Context, out)?;
-                self.tombstone(&one, before, RecordHeaders::Context, out)
+                self.tombstone(one, before, RecordHeaders::Context, out)
             }
             RowChange::Update { before, after } => {
                 if let Some(before) = before {
                     fill_unchanged(after, before);
                     if key_differs(&table.schema.key, before, after) {
-                        return self.key_change(&one, before, after, out);
+                        return self.key_change(one, before, after, out);
                     }
                 }
                 one.append(Op::Update, after, before, Some(after), RecordHeaders::Context, out)
@@ -132,7 +164,7 @@ impl RecordRules {
     /// A changed key is another row to Kafka: the old one is deleted, the new one created, headers link the two.
     fn key_change(
         &self,
-        one: &Row<'_>,
+        one: &mut Row<'_>,
         before: &[Cell<'_>],
         after: &[Cell<'_>],
         out: &mut Encoded,
@@ -170,12 +202,13 @@ fn with_context(headers: Headers, context: &[(&'static str, Vec<u8>)]) -> Header
 struct Row<'a> {
     table: &'a CapturedTable,
     source: &'a Source<'a>,
+    order: Option<EventOrder<'a>>,
     clock_ns: i128,
 }
 
 impl Row<'_> {
     fn append(
-        &self,
+        &mut self,
         op: Op,
         keyed: &[Cell<'_>],
         before: Option<&[Cell<'_>]>,
@@ -199,7 +232,7 @@ impl Row<'_> {
     }
 
     fn value(
-        &self,
+        &mut self,
         op: Op,
         before: Option<&[Cell<'_>]>,
         after: Option<&[Cell<'_>]>,
@@ -207,13 +240,15 @@ impl Row<'_> {
     ) -> Result<Range<usize>, EncodeError> {
         let start = out.bytes.len();
         let id = self.table.value_schema_id;
-        self.table.codec.encode_value(id, op, before, after, self.source, self.clock_ns, &mut out.bytes)?;
+        let block = self.order.as_mut().map(EventOrder::take);
+        let codec = &self.table.codec;
+        codec.encode_value_in(id, op, before, after, self.source, block.as_ref(), self.clock_ns, &mut out.bytes)?;
         Ok(start..out.bytes.len())
     }
 }
 
-/// Whether the primary key changed. A key column is never NULL in a table, so NULL in the old row means that the server
-/// did not send it (replica identity on another index); an unchanged TOASTed one did not change.
+/// Whether the key changed. NULL in the old row is taken for a column that the server did not send (replica identity on
+/// another index); an unchanged TOASTed one did not change.
 fn key_differs(key: &[usize], before: &[Cell<'_>], after: &[Cell<'_>]) -> bool {
     key.iter().any(|index| match (before.get(*index), after.get(*index)) {
         (Some(Cell::Text(old)), Some(Cell::Text(new))) => old != new,

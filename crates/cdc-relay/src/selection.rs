@@ -24,10 +24,7 @@ impl TableSelection {
     /// # Errors
     /// When an expression of the list is none.
     pub fn set(&mut self, property: &str, list: &str) -> Result<(), regex::Error> {
-        let patterns = split_list(list)
-            .iter()
-            .map(|pattern| Regex::new(&format!("(?i)^(?:{pattern})$")))
-            .collect::<Result<Vec<_>, _>>()?;
+        let patterns = patterns(list)?;
         match property {
             "schema.include.list" => self.schemas_included = Some(patterns),
             "schema.exclude.list" => self.schemas_excluded = patterns,
@@ -40,15 +37,65 @@ impl TableSelection {
     /// Whether the table is captured.
     #[must_use]
     pub fn includes(&self, schema: &str, table: &str) -> bool {
-        let any = |patterns: &[Regex], name: &str| patterns.iter().any(|pattern| pattern.is_match(name));
         let name = format!("{schema}.{table}");
         schema != "pg_catalog"
             && schema != "information_schema"
-            && self.schemas_included.as_ref().is_none_or(|included| any(included, schema))
-            && !any(&self.schemas_excluded, schema)
-            && self.tables_included.as_ref().is_none_or(|included| any(included, &name))
-            && !any(&self.tables_excluded, &name)
+            && self.schemas_included.as_ref().is_none_or(|included| matches_any(included, schema))
+            && !matches_any(&self.schemas_excluded, schema)
+            && self.tables_included.as_ref().is_none_or(|included| matches_any(included, &name))
+            && !matches_any(&self.tables_excluded, &name)
     }
+}
+
+/// Names taken by one pair of include and exclude lists.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    included: Option<Vec<Regex>>,
+    excluded: Vec<Regex>,
+}
+
+impl Selection {
+    /// Takes the include list, or the exclude list.
+    ///
+    /// # Errors
+    /// When an expression of the list is none.
+    pub fn set(&mut self, include: bool, list: &str) -> Result<(), regex::Error> {
+        let patterns = patterns(list)?;
+        if include {
+            self.included = Some(patterns);
+        } else {
+            self.excluded = patterns;
+        }
+        Ok(())
+    }
+
+    /// Whether the name is taken.
+    #[must_use]
+    pub fn takes(&self, name: &str) -> bool {
+        self.included.as_ref().is_none_or(|included| matches_any(included, name)) && !matches_any(&self.excluded, name)
+    }
+}
+
+/// The expressions of a list, each to match a whole name without regard to case.
+///
+/// # Errors
+/// When one of them is none.
+pub fn patterns(list: &str) -> Result<Vec<Regex>, regex::Error> {
+    split_list(list).iter().map(|pattern| anchored(pattern)).collect()
+}
+
+/// An expression that must match the whole name, without regard to case.
+///
+/// # Errors
+/// When it is none.
+pub fn anchored(pattern: &str) -> Result<Regex, regex::Error> {
+    Regex::new(&format!("(?i)^(?:{pattern})$"))
+}
+
+/// Whether one of the expressions matches.
+#[must_use]
+pub fn matches_any(patterns: &[Regex], name: &str) -> bool {
+    patterns.iter().any(|pattern| pattern.is_match(name))
 }
 
 /// Splits at commas that no backslash stands before.

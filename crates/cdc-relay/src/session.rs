@@ -17,13 +17,14 @@ use crate::{
     error::RelayError,
     offsets::{OffsetKeys, Stored, StreamOffset},
     outbox::{NoLifeline, Outbox},
+    pipeline::Pipeline,
     postgres::{
         PgError,
         connection::Connection,
         frames::FrameReader,
         publication,
         replication::{self, StatusWriter},
-        slot::{self, SlotState},
+        slot::{self, SlotKind, SlotState},
     },
     progress::Progress,
     records::RecordRules,
@@ -38,6 +39,9 @@ use crate::{
 const STANDBY_WAIT: Duration = Duration::from_secs(1);
 /// How long a slot may stay busy after its connection was closed.
 const SLOT_RELEASE_MAX: Duration = Duration::from_secs(5);
+
+/// A stopped task is waited for a little longer than this.
+const SLOT_DROP_MAX: Duration = Duration::from_secs(2);
 
 /// What a task's sessions have in common.
 pub struct Run {
@@ -59,6 +63,7 @@ pub struct Session {
     pub control: Connection,
     pub outbox: Outbox,
     pub desk: TableDesk,
+    pub pipeline: Option<Pipeline>,
     pub rules: Arc<RecordRules>,
     pub keys: OffsetKeys,
     pub progress: Progress,
@@ -76,7 +81,30 @@ pub async fn run(run: &Run, first_session: bool) -> Result<(), RelayError> {
     let (mut session, stream) = open(run).await?;
     let outcome = live(run, &mut session, stream, first_session).await;
     session.outbox.abort().await;
+    if run.stop.is_cancelled() && session.settings.slot_drop_on_stop {
+        drop_slot(&mut session).await;
+    }
     outcome
+}
+
+/// Drops the slot, as `slot.drop.on.stop` asks. Its stream was closed a moment ago, so it may be busy yet.
+async fn drop_slot(session: &mut Session) {
+    let name = session.settings.slot.clone();
+    let begun = tokio::time::Instant::now();
+    while begun.elapsed() < SLOT_DROP_MAX {
+        match slot::drop_idle(&mut session.control, &name).await {
+            Ok(true) => {
+                tracing::info!(slot = name, "slot dropped (slot.drop.on.stop)");
+                return;
+            }
+            Ok(false) => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(error) => {
+                tracing::warn!(slot = name, "the slot could not be dropped: {error}");
+                return;
+            }
+        }
+    }
+    tracing::warn!(slot = name, "the slot could not be dropped: it is in use");
 }
 
 /// Takes lock and slot, then fences the predecessor.
@@ -86,7 +114,8 @@ async fn open(run: &Run) -> Result<(Session, Option<Stream>), RelayError> {
     let postgres = |error: PgError| RelayError::postgres(target, "connect", &error);
     let mut control = Connection::open(target).await.map_err(postgres)?;
     wait_for_lock(run, &mut control).await?;
-    publication::ensure(&mut control, &settings.publication, settings.publication_mode, &settings.tables)
+    let (name, mode) = (&settings.publication, settings.publication_mode);
+    publication::ensure(&mut control, name, mode, &settings.tables, settings.via_partition_root)
         .await
         .map_err(|error| RelayError::publication(target, &error))?;
     let mut system_id = None;
@@ -115,6 +144,7 @@ async fn open(run: &Run) -> Result<(Session, Option<Stream>), RelayError> {
         control,
         outbox,
         desk,
+        pipeline: settings.pipeline.clone().map(Pipeline::new),
         rules: Arc::clone(&run.rules),
         keys: OffsetKeys { connector: run.connector.clone(), topic_prefix: settings.topic_prefix.clone() },
         progress: Progress::new(run.connector.clone(), run.report.clone()),
@@ -250,7 +280,7 @@ async fn create_slot(session: &mut Session) -> Result<Lsn, RelayError> {
     let mut connection = Connection::open_replication(&settings.target).await.map_err(postgres)?;
     session.system_id = Some(slot::system_id(&mut connection).await.map_err(postgres)?);
     tokio::select! {
-        created = slot::create(&mut connection, &settings.slot, false) => Ok(created.map_err(postgres)?.consistent_point),
+        created = slot::create(&mut connection, &settings.slot, SlotKind::lasting(settings.slot_failover)) => Ok(created.map_err(postgres)?.consistent_point),
         () = session.stop.cancelled() => Err(RelayError::Stopped),
     }
 }

@@ -3,12 +3,27 @@
 //! Parsed once when a task starts; the same parser answers `validate`. Promise: a wrong value is refused with the
 //! property's name, an unknown property is accepted (configurations written for Debezium must be taken as they are).
 
-use std::{fmt, str::FromStr, time::Duration};
+mod definitions;
+mod reader;
+pub mod support;
 
-use connect::{Config, Definition, FieldError};
-use model::secret::Secret;
+use std::{str::FromStr, time::Duration};
 
-use crate::{postgres::connection::Target, selection::TableSelection};
+use connect::{Config, FieldError};
+use model::{
+    envelope::{BinaryMode, DecimalMode, HstoreMode, IntervalMode, TimeMode, TypeModes, placeholder_bytes},
+    secret::Secret,
+};
+
+pub use self::definitions::DEFINITIONS;
+use self::reader::{Reader, unresolved};
+use crate::{
+    naming::{BadProperty, TopicCreation, TopicNames},
+    pipeline::PipelineSettings,
+    postgres::connection::Target,
+    selection::{Selection, TableSelection},
+    shape::ColumnRules,
+};
 
 /// What to do about rows that exist before the slot (Debezium's `snapshot.mode`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,15 +82,6 @@ impl FromStr for PublicationMode {
     }
 }
 
-/// How topics are made that do not exist yet (`topic.creation.default.*`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TopicCreation {
-    /// -1: the broker's default.
-    pub partitions: i32,
-    /// -1: the broker's default.
-    pub replication_factor: i32,
-}
-
 /// Everything one task needs to know.
 #[derive(Debug, Clone)]
 pub struct RelaySettings {
@@ -85,11 +91,26 @@ pub struct RelaySettings {
     pub slot: String,
     pub publication: String,
     pub publication_mode: PublicationMode,
+    /// A publication that is made tells changes of partitions as those of the partitioned table.
+    pub via_partition_root: bool,
+    pub slot_drop_on_stop: bool,
+    pub slot_failover: bool,
     pub tables: TableSelection,
+    /// Prefixes of the logical messages that are written.
+    pub messages: Selection,
+    pub columns: ColumnRules,
+    pub modes: TypeModes,
+    /// Write bounds of transactions, and each event's place in its own.
+    pub transaction_metadata: bool,
+    pub topics: TopicNames,
+    /// Transformations and converters; `None`: Avro as it is encoded.
+    pub pipeline: Option<PipelineSettings>,
     pub snapshot_mode: SnapshotMode,
     /// Connections that read the snapshot in parallel.
     pub snapshot_readers: usize,
     pub tombstones_on_delete: bool,
+    /// Headers on every record that tell connector, task and run.
+    pub context_headers: bool,
     /// Operations that are not written: letters out of `c`, `u`, `d`, `t`.
     pub skipped_operations: String,
     /// `None`: the worker's registry.
@@ -102,56 +123,6 @@ pub struct RelaySettings {
     /// How often an idle slot is moved on; 0 in `heartbeat.interval.ms` means our default.
     pub idle_interval: Duration,
 }
-
-const fn defined(
-    name: &'static str,
-    kind: &'static str,
-    default: Option<&'static str>,
-    group: &'static str,
-    documentation: &'static str,
-) -> Definition {
-    let required = default.is_none();
-    Definition {
-        name,
-        kind,
-        default,
-        required,
-        importance: if required { "HIGH" } else { "MEDIUM" },
-        documentation,
-        group,
-    }
-}
-
-/// The settings this connector acts on, for `/connector-plugins/{class}/config`.
-#[rustfmt::skip]
-pub const DEFINITIONS: [Definition; 26] = [
-    defined("topic.prefix", "STRING", None, "Postgres", "First part of every topic's name."),
-    defined("database.hostname", "STRING", None, "Postgres", "Host of the database server."),
-    defined("database.port", "INT", Some("5432"), "Postgres", "Port of the database server."),
-    defined("database.user", "STRING", None, "Postgres", "Role with REPLICATION and SELECT on the captured tables."),
-    defined("database.password", "PASSWORD", Some(""), "Postgres", "Password of the role."),
-    defined("database.dbname", "STRING", None, "Postgres", "Database to capture."),
-    defined("plugin.name", "STRING", Some("pgoutput"), "Postgres", "Decoding plugin; pgoutput only."),
-    defined("slot.name", "STRING", Some(SLOT_DEFAULT), "Postgres", "Replication slot; made when it is missing."),
-    defined("publication.name", "STRING", Some(PUBLICATION_DEFAULT), "Postgres", "Publication."),
-    defined("publication.autocreate.mode", "STRING", Some("all_tables"), "Postgres", "all_tables, filtered, no_tables or disabled."),
-    defined("schema.include.list", "LIST", Some(""), "Events", "Regular expressions of schemas to capture."),
-    defined("schema.exclude.list", "LIST", Some(""), "Events", "Regular expressions of schemas to leave out."),
-    defined("table.include.list", "LIST", Some(""), "Events", "Regular expressions of schema.table to capture."),
-    defined("table.exclude.list", "LIST", Some(""), "Events", "Regular expressions of schema.table to leave out."),
-    defined("tombstones.on.delete", "BOOLEAN", Some("true"), "Events", "Follow each delete by a tombstone."),
-    defined("skipped.operations", "LIST", Some("t"), "Events", "Operations not to write: c, u, d, t, or none."),
-    defined("snapshot.mode", "STRING", Some("initial"), "Snapshot", "initial, always, initial_only, no_data, never or when_needed."),
-    defined("snapshot.max.threads", "INT", Some("2"), "Snapshot", "Connections that read the snapshot in parallel."),
-    defined("heartbeat.interval.ms", "INT", Some("0"), "Stream", "How often an idle slot is moved on; 0: every 5 s."),
-    defined("commit.interval.ms", "INT", Some("10"), "Stream", "Longest Kafka transaction while changes keep coming."),
-    defined("batch.bytes.max", "INT", Some("4194304"), "Stream", "Largest Kafka transaction."),
-    defined("topic.creation.default.partitions", "INT", Some("-1"), "Topics", "Partitions of new topics; -1: the broker's default."),
-    defined("topic.creation.default.replication.factor", "INT", Some("-1"), "Topics", "Copies of new topics; -1: the broker's default."),
-    defined("key.converter.schema.registry.url", "STRING", Some(""), "Converter", "Accepted; keys use the value converter's registry."),
-    defined("value.converter.schema.registry.url", "STRING", Some(""), "Converter", "Schema registry; the worker's when not given."),
-    defined("database.sslmode", "STRING", Some("prefer"), "Postgres", "disable, allow or prefer; connections are not encrypted."),
-];
 
 /// Debezium's default slot name.
 const SLOT_DEFAULT: &str = "debezium";
@@ -172,12 +143,6 @@ impl RelaySettings {
         let settings = read.settings();
         if read.errors.is_empty() { Ok(settings) } else { Err(read.errors) }
     }
-}
-
-/// Collects refusals while it reads, so that a person sees all of them at once.
-struct Reader<'a> {
-    config: &'a Config,
-    errors: Vec<FieldError>,
 }
 
 impl Reader<'_> {
@@ -206,20 +171,27 @@ impl Reader<'_> {
         let heartbeat_ms: u64 = self.parsed("heartbeat.interval.ms", 0);
         RelaySettings {
             target,
-            topic_prefix: prefix,
+            topic_prefix: prefix.clone(),
             slot,
             publication: self.text("publication.name", PUBLICATION_DEFAULT),
             publication_mode: self.worded("publication.autocreate.mode", PublicationMode::AllTables),
+            via_partition_root: self.flag("publish.via.partition.root", false),
+            slot_drop_on_stop: self.flag("slot.drop.on.stop", false),
+            slot_failover: self.flag("slot.failover", false),
             tables: self.selection(),
+            messages: self.messages(),
+            columns: self.columns(),
+            modes: self.modes(),
+            transaction_metadata: self.flag("provide.transaction.metadata", false),
+            topics: self.topic_names(&prefix),
+            pipeline: self.pipeline(),
             snapshot_mode: self.worded("snapshot.mode", SnapshotMode::Initial),
             snapshot_readers: self.positive("snapshot.max.threads", SNAPSHOT_READERS_DEFAULT),
+            context_headers: self.flag("extended.headers.enabled", true),
             tombstones_on_delete: self.flag("tombstones.on.delete", true),
             skipped_operations: self.skipped_operations(),
             registry_url: self.optional("value.converter.schema.registry.url"),
-            topic_creation: TopicCreation {
-                partitions: self.parsed("topic.creation.default.partitions", -1),
-                replication_factor: self.parsed("topic.creation.default.replication.factor", -1),
-            },
+            topic_creation: self.topic_creation(),
             commit_interval: Duration::from_millis(self.parsed("commit.interval.ms", 10)),
             batch_bytes_max: self.positive("batch.bytes.max", BATCH_BYTES_DEFAULT),
             idle_interval: if heartbeat_ms == 0 { IDLE_INTERVAL_DEFAULT } else { Duration::from_millis(heartbeat_ms) },
@@ -228,18 +200,8 @@ impl Reader<'_> {
 
     /// Values that Debezium knows and this relay does not: taken silently they would give other data than asked for.
     fn refuse_what_is_not_built(&mut self) {
-        let known: [(&str, &[&str]); 10] = [
-            ("plugin.name", &["pgoutput"]),
-            ("database.sslmode", &["disable", "allow", "prefer"]),
-            ("decimal.handling.mode", &["precise"]),
-            ("time.precision.mode", &["adaptive"]),
-            ("interval.handling.mode", &["numeric"]),
-            ("binary.handling.mode", &["bytes"]),
-            ("hstore.handling.mode", &["json"]),
-            ("provide.transaction.metadata", &["false"]),
-            ("key.converter", &["io.confluent.connect.avro.AvroConverter"]),
-            ("value.converter", &["io.confluent.connect.avro.AvroConverter"]),
-        ];
+        let known: [(&str, &[&str]); 2] =
+            [("plugin.name", &["pgoutput"]), ("database.sslmode", &["disable", "allow", "prefer"])];
         for (property, values) in known {
             if let Some(value) = self.optional(property)
                 && !values.contains(&value.as_str())
@@ -248,10 +210,91 @@ impl Reader<'_> {
                 self.refuse(property, &value, &format!("this connector supports {}", values.join(", ")));
             }
         }
-        for property in ["transforms", "column.include.list", "column.exclude.list", "message.key.columns"] {
-            if let Some(value) = self.optional(property) {
-                self.refuse(property, &value, "this connector does not support it yet");
+        for support::Refused { name, harmless, why } in support::REFUSED {
+            if let Some(value) = self.optional(name).filter(|value| !unresolved(value))
+                && !harmless.iter().any(|harmless| harmless.eq_ignore_ascii_case(&value))
+            {
+                self.refuse(name, &value, why);
             }
+        }
+    }
+
+    fn modes(&mut self) -> TypeModes {
+        let default = TypeModes::default();
+        let money_digits = self.parsed("money.fraction.digits", default.money_digits);
+        if money_digits > 10 {
+            self.refuse("money.fraction.digits", &money_digits.to_string(), "at most 10");
+        }
+        let placeholder = self.optional("unavailable.value.placeholder");
+        let unavailable = placeholder.map_or(Ok(default.unavailable.clone()), |text| {
+            placeholder_bytes(&text).map_err(|why| self.refuse("unavailable.value.placeholder", &text, why))
+        });
+        TypeModes {
+            decimals: self.worded("decimal.handling.mode", DecimalMode::Precise),
+            times: self.worded("time.precision.mode", TimeMode::Adaptive),
+            intervals: self.worded("interval.handling.mode", IntervalMode::Numeric),
+            binary: self.worded("binary.handling.mode", BinaryMode::Bytes),
+            hstore: self.worded("hstore.handling.mode", HstoreMode::Json),
+            money_digits: money_digits.min(10),
+            include_unknown: self.flag("include.unknown.datatypes", false),
+            unavailable: unavailable.unwrap_or(default.unavailable),
+        }
+    }
+
+    fn columns(&mut self) -> ColumnRules {
+        let given = self.config.iter().filter(|(_, value)| !value.trim().is_empty() && !unresolved(value));
+        let (rules, errors) = ColumnRules::read(given.map(|(name, value)| (name.as_str(), value.trim())));
+        self.refuse_all(errors);
+        rules
+    }
+
+    fn messages(&mut self) -> Selection {
+        let (include, exclude) = ("message.prefix.include.list", "message.prefix.exclude.list");
+        let lists = [include, exclude].map(|property| self.optional(property));
+        self.only_one(include, exclude);
+        let mut selection = Selection::default();
+        for (property, list) in [include, exclude].into_iter().zip(&lists) {
+            if let Some(list) = list
+                && let Err(error) = selection.set(property == include, list)
+            {
+                self.refuse(property, list, &error.to_string());
+            }
+        }
+        selection
+    }
+
+    fn topic_names(&mut self, prefix: &str) -> TopicNames {
+        let delimiter = self.text("topic.delimiter", ".");
+        if !delimiter.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) {
+            self.refuse("topic.delimiter", &delimiter, "only what may be in a topic name");
+        }
+        let transaction = self.text("topic.transaction", "transaction");
+        TopicNames { prefix: prefix.to_owned(), delimiter, transaction }
+    }
+
+    fn topic_creation(&mut self) -> TopicCreation {
+        let (creation, errors) = TopicCreation::read(self.config);
+        self.refuse_all(errors);
+        creation
+    }
+
+    fn pipeline(&mut self) -> Option<PipelineSettings> {
+        let (pipeline, errors) = PipelineSettings::read(self.config);
+        self.refuse_all(errors);
+        pipeline
+    }
+
+    fn refuse_all(&mut self, bad: Vec<BadProperty>) {
+        let error = |bad: BadProperty| FieldError::invalid(&bad.property, &bad.value, &bad.why);
+        self.errors.extend(bad.into_iter().map(error));
+    }
+
+    /// Of an include and an exclude list, one may be given.
+    fn only_one(&mut self, include: &str, exclude: &str) {
+        if self.optional(include).is_some()
+            && let Some(value) = self.optional(exclude)
+        {
+            self.refuse(exclude, &value, &format!("\"{include}\" is already specified"));
         }
     }
 
@@ -266,14 +309,8 @@ impl Reader<'_> {
                 self.refuse(property, &list, &error.to_string());
             }
         }
-        for (include, exclude) in
-            [("schema.include.list", "schema.exclude.list"), ("table.include.list", "table.exclude.list")]
-        {
-            if self.optional(include).is_some()
-                && let Some(value) = self.optional(exclude)
-            {
-                self.refuse(exclude, &value, &format!("\"{include}\" is already specified"));
-            }
+        for kind in ["schema", "table", "column"] {
+            self.only_one(&format!("{kind}.include.list"), &format!("{kind}.exclude.list"));
         }
         selection
     }
@@ -289,75 +326,6 @@ impl Reader<'_> {
         }
         letters
     }
-
-    fn optional(&self, property: &str) -> Option<String> {
-        self.config.get(property).map(|value| value.trim()).filter(|value| !value.is_empty()).map(str::to_owned)
-    }
-
-    fn text(&self, property: &str, default: &str) -> String {
-        self.optional(property).unwrap_or_else(|| default.to_owned())
-    }
-
-    fn required(&mut self, property: &str) -> String {
-        self.optional(property).unwrap_or_else(|| {
-            // Debezium's own words for it, as tools know them.
-            let message = format!("The '{property}' value is invalid: A value is required");
-            self.errors.push(FieldError::new(property, None, message));
-            String::new()
-        })
-    }
-
-    fn parsed<T: FromStr>(&mut self, property: &str, default: T) -> T {
-        let Some(value) = self.optional(property) else { return default };
-        if unresolved(&value) {
-            return default;
-        }
-        value.parse().unwrap_or_else(|_| {
-            self.refuse(property, &value, "Not a number of the expected range");
-            default
-        })
-    }
-
-    fn positive(&mut self, property: &str, default: usize) -> usize {
-        let value = self.parsed(property, default);
-        if value == 0 {
-            self.refuse(property, "0", "must be at least 1");
-        }
-        value.max(1)
-    }
-
-    fn flag(&mut self, property: &str, default: bool) -> bool {
-        match self.optional(property).map(|value| value.to_ascii_lowercase()).as_deref() {
-            None => default,
-            Some("true") => true,
-            Some("false") => false,
-            Some(value) if unresolved(value) => default,
-            Some(value) => {
-                self.refuse(property, value, "Expected value to be either true or false");
-                default
-            }
-        }
-    }
-
-    fn worded<T: FromStr<Err: fmt::Display>>(&mut self, property: &str, default: T) -> T {
-        let Some(value) = self.optional(property).filter(|value| !unresolved(value)) else { return default };
-        match value.parse() {
-            Ok(parsed) => parsed,
-            Err(why) => {
-                self.refuse(property, &value, &why.to_string());
-                default
-            }
-        }
-    }
-
-    fn refuse(&mut self, property: &str, value: &str, why: &str) {
-        self.errors.push(FieldError::invalid(property, value, why));
-    }
-}
-
-/// A `${provider:…}` value that this worker could not resolve says nothing about the value itself.
-fn unresolved(value: &str) -> bool {
-    value.contains("${")
 }
 
 #[cfg(test)]

@@ -32,6 +32,7 @@ use crate::{
     error::RelayError,
     offsets::{LastEvent, StreamOffset},
     outbox::{Lifeline, NoLifeline},
+    pipeline,
     position::Position,
     postgres::connection::{Connection, Target},
     session::Session,
@@ -106,8 +107,9 @@ async fn write_batches(
         let mut lifeline = ControlLifeline { target: &session.settings.target, control: &mut session.control };
         let ended = match received {
             Ok(Some(batch)) => {
-                let topic = batch.captured.codec.topic();
-                session.outbox.send(topic, &batch.encoded, &session.rules.context_headers, &mut lifeline).await?;
+                let (context, origin) = (&session.rules.context_headers, batch.captured.origin());
+                let ends = (&mut session.outbox, &mut session.desk);
+                pipeline::send(ends, session.pipeline.as_mut(), origin, &batch.encoded, context, &mut lifeline).await?;
                 progress.insert(batch.id, batch.progress);
                 changed.insert(batch.id);
                 rows += batch.rows;

@@ -11,7 +11,9 @@
 mod batch;
 mod change;
 mod confirm;
+mod message;
 mod relations;
+mod transaction;
 
 use std::{sync::Arc, time::Instant};
 

@@ -10,35 +10,36 @@ use model::{
     names,
     table::{Column, TableId, TableSchema},
 };
-use topics::{Admin, RegistryClient, TopicPlan};
+use topics::{Admin, RegistryClient};
 
-use crate::{error::RelayError, postgres::catalog::CatalogTable, records::CapturedTable, settings::RelaySettings};
+use crate::{
+    error::RelayError, pipeline::Origin, postgres::catalog::CatalogTable, records::CapturedTable,
+    settings::RelaySettings,
+};
 
 /// Registers and creates what a table needs outside of this process.
 pub struct TableDesk {
-    topic_prefix: String,
-    database: String,
-    partitions: i32,
-    replication_factor: i32,
+    settings: Arc<RelaySettings>,
     admin: Admin,
     registry: RegistryClient,
     report: Reporter,
     topics_made: HashSet<String>,
 }
 
+/// A topic that belongs to no table, ready for its records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoticeTopic {
+    pub topic: String,
+    pub key_schema: String,
+    pub value_schema: String,
+    pub key_schema_id: u32,
+    pub value_schema_id: u32,
+}
+
 impl TableDesk {
     #[must_use]
-    pub fn new(settings: &RelaySettings, admin: Admin, registry: RegistryClient, report: Reporter) -> Self {
-        Self {
-            topic_prefix: settings.topic_prefix.clone(),
-            database: settings.target.database.clone(),
-            partitions: settings.topic_creation.partitions,
-            replication_factor: settings.topic_creation.replication_factor,
-            admin,
-            registry,
-            report,
-            topics_made: HashSet::new(),
-        }
+    pub fn new(settings: &Arc<RelaySettings>, admin: Admin, registry: RegistryClient, report: Reporter) -> Self {
+        Self { settings: Arc::clone(settings), admin, registry, report, topics_made: HashSet::new() }
     }
 
     /// Makes one table ready for its rows.
@@ -46,24 +47,81 @@ impl TableDesk {
     /// # Errors
     /// A refused schema is definite and names subject and reason.
     pub async fn prepare(&mut self, schema: TableSchema) -> Result<Arc<CapturedTable>, RelayError> {
-        let codec = EnvelopeCodec::new(&self.topic_prefix, &self.database, &schema)
+        let settings = &self.settings;
+        let topic = settings.topics.table(&schema.schema, &schema.name);
+        let plan = settings.columns.plan(&schema, &settings.modes, topic);
+        let codec = EnvelopeCodec::planned(&settings.topic_prefix, &settings.target.database, &schema, &plan)
             .map_err(|error| RelayError::Definite(format!("{error}; or leave the table out by table.exclude.list")))?;
+        let name = format!("{}.{}", schema.schema, schema.name);
+        // Transformations may change schemas and topics, so there only what comes out is registered and made.
+        if self.settings.pipeline.is_some() {
+            return Ok(Arc::new(CapturedTable { schema, name, codec, key_schema_id: 0, value_schema_id: 0 }));
+        }
         let topic = codec.topic().to_owned();
         let key_schema_id = match codec.key_schema() {
-            Some(text) => self.registry.register(&names::key_subject(&topic), text).await?.0,
+            Some(text) => self.register(&names::key_subject(&topic), text).await?,
             None => 0,
         };
-        let value_schema_id = self.registry.register(&names::value_subject(&topic), codec.value_schema()).await?.0;
-        if !self.topics_made.contains(&topic) {
-            let plan =
-                TopicPlan { replication: self.replication_factor, ..TopicPlan::new(topic.as_str(), self.partitions) };
-            if self.admin.create_topic(&plan).await? {
-                tracing::info!(topic, partitions = self.partitions, "topic made");
-            }
-            self.report.active_topic(&topic);
-            self.topics_made.insert(topic);
+        let value_schema_id = self.register(&names::value_subject(&topic), codec.value_schema()).await?;
+        self.make_topic(&topic).await?;
+        Ok(Arc::new(CapturedTable { schema, name, codec, key_schema_id, value_schema_id }))
+    }
+
+    /// Makes a topic ready that belongs to no table.
+    ///
+    /// # Errors
+    /// As [`Self::prepare`].
+    pub async fn notice(&mut self, topic: String, key: &str, value: &str) -> Result<NoticeTopic, RelayError> {
+        let (key_schema, value_schema) = (key.to_owned(), value.to_owned());
+        if self.settings.pipeline.is_some() {
+            return Ok(NoticeTopic { topic, key_schema, value_schema, key_schema_id: 0, value_schema_id: 0 });
         }
-        Ok(Arc::new(CapturedTable { schema, codec, key_schema_id, value_schema_id }))
+        let key_schema_id = self.register(&names::key_subject(&topic), key).await?;
+        let value_schema_id = self.register(&names::value_subject(&topic), value).await?;
+        self.make_topic(&topic).await?;
+        Ok(NoticeTopic { topic, key_schema, value_schema, key_schema_id, value_schema_id })
+    }
+
+    /// Id of a schema under a subject.
+    ///
+    /// # Errors
+    /// A refused schema is definite and names subject and reason.
+    pub async fn register(&self, subject: &str, schema: &str) -> Result<u32, RelayError> {
+        Ok(self.registry.register(subject, schema).await?.0)
+    }
+
+    /// Makes a topic that does not exist yet, as `topic.creation.*` says.
+    ///
+    /// # Errors
+    /// When Kafka refuses.
+    pub async fn make_topic(&mut self, topic: &str) -> Result<(), RelayError> {
+        if self.topics_made.contains(topic) {
+            return Ok(());
+        }
+        let plan = self.settings.topic_creation.plan(topic);
+        if self.admin.create_topic(&plan).await? {
+            tracing::info!(topic, partitions = plan.partitions, "topic made");
+        }
+        self.report.active_topic(topic);
+        self.topics_made.insert(topic.to_owned());
+        Ok(())
+    }
+}
+
+impl CapturedTable {
+    /// Where the table's records come from.
+    #[must_use]
+    pub fn origin(&self) -> Origin<'_> {
+        let Self { codec, .. } = self;
+        Origin { topic: codec.topic(), key_schema: codec.key_schema(), value_schema: codec.value_schema() }
+    }
+}
+
+impl NoticeTopic {
+    /// Where its records come from.
+    #[must_use]
+    pub fn origin(&self) -> Origin<'_> {
+        Origin { topic: &self.topic, key_schema: Some(&self.key_schema), value_schema: &self.value_schema }
     }
 }
 

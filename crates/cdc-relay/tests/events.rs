@@ -49,7 +49,7 @@ impl<'a> Events<'a> {
         events
     }
 
-    async fn decode(&mut self, bytes: &[u8]) -> Value {
+    pub async fn decode(&mut self, bytes: &[u8]) -> Value {
         assert_eq!(bytes[0], 0, "magic");
         let id = u32::from_be_bytes(bytes[1..5].try_into().unwrap());
         if !self.schemas.contains_key(&id) {
@@ -60,14 +60,14 @@ impl<'a> Events<'a> {
     }
 }
 
-fn field<'v>(value: &'v Value, name: &str) -> &'v Value {
+pub fn field<'v>(value: &'v Value, name: &str) -> &'v Value {
     match plain(value) {
         Value::Record(fields) => &fields.iter().find(|(field, _)| field == name).unwrap().1,
         other => panic!("no record: {other:?}"),
     }
 }
 
-fn plain(value: &Value) -> &Value {
+pub fn plain(value: &Value) -> &Value {
     match value {
         Value::Union(_, inner) => plain(inner),
         other => other,
@@ -82,7 +82,7 @@ fn row(value: &Value) -> Option<BTreeMap<String, String>> {
     }
 }
 
-fn text(value: &Value) -> String {
+pub fn text(value: &Value) -> String {
     match plain(value) {
         Value::Null => "null".into(),
         Value::String(text) | Value::Enum(_, text) => text.clone(),

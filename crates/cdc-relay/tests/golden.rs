@@ -10,25 +10,25 @@ use crate::rig::Rig;
 /// Where `source.version` begins in every value: everything before is `before` and `after`.
 const VERSION: &[u8] = b"\x163.6.3.Final";
 
-fn golden(path: &str) -> String {
+pub fn golden(path: &str) -> String {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(path);
     std::fs::read_to_string(&root).unwrap_or_else(|error| panic!("{}: {error}", root.display()))
 }
 
-fn bytes(hex: &str) -> Vec<u8> {
+pub fn bytes(hex: &str) -> Vec<u8> {
     (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
 }
 
 /// What of a record does not depend on time, place in the log or the registry: key, rows, op, names of headers, and the
 /// headers of key changes whole.
 #[derive(Debug, PartialEq)]
-struct Essence {
-    key: Option<Vec<u8>>,
+pub struct Essence {
+    pub key: Option<Vec<u8>>,
     rows: Option<Vec<u8>>,
     headers: Vec<(String, Option<String>)>,
 }
 
-fn essence(key: Option<&[u8]>, value: Option<&[u8]>, headers: Vec<(String, String)>) -> Essence {
+pub fn essence(key: Option<&[u8]>, value: Option<&[u8]>, headers: Vec<(String, String)>) -> Essence {
     let rows = value.map(|value| {
         let end = value.windows(VERSION.len()).position(|window| window == VERSION).unwrap();
         value[5..end].to_vec()
@@ -64,7 +64,7 @@ fn recorded(prefix: &str, table: &str, snapshot: bool) -> Vec<Essence> {
         .collect()
 }
 
-fn written(records: &[OwnedRecord]) -> Vec<Essence> {
+pub fn written(records: &[OwnedRecord]) -> Vec<Essence> {
     records
         .iter()
         .map(|record| {
@@ -78,7 +78,7 @@ fn written(records: &[OwnedRecord]) -> Vec<Essence> {
 }
 
 /// Statements of a golden file, one transaction each unless `BEGIN` and `COMMIT` are shown.
-async fn execute(rig: &Rig, path: &str) {
+pub async fn execute(rig: &Rig, path: &str) {
     let text: String =
         golden(path).lines().filter(|line| !line.starts_with("--")).map(|line| format!("{line}\n")).collect();
     // Each line that ends a statement is sent alone, so that statements do not share a transaction.

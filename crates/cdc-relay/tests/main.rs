@@ -4,6 +4,10 @@
 mod crash;
 mod events;
 mod golden;
+mod museum;
+mod recorded;
+mod recorded_pipelines;
 mod rig;
 mod slots;
 mod streaming;
+mod transactions;

@@ -105,6 +105,33 @@ impl Rig {
         .await;
     }
 
+    /// Deletes the connector.
+    pub async fn delete(&self) {
+        let answer = self.http.delete(self.connector_url()).send().await.unwrap();
+        assert!(answer.status().is_success(), "{answer:?}");
+    }
+
+    /// Registers a further connector under a name of its own, which is also its topic prefix and its slot.
+    pub async fn connect_as(&self, connector: &str, changes: &[(&str, &str)]) {
+        let mut config = self.config(&[("topic.prefix", connector), ("slot.name", connector)]).await;
+        config.extend(changes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let url = format!("http://127.0.0.1:{}/connectors/{connector}", self.relay_port);
+        wait_until(&format!("{connector} is accepted"), LONG, async || {
+            let answer = self.http.put(format!("{url}/config")).json(&config).send().await;
+            answer.is_ok_and(|answer| answer.status().is_success())
+        })
+        .await;
+        wait_until(&format!("{connector} streams"), LONG, async || {
+            let progress: Value =
+                self.http.get(format!("{url}/tasks/0/progress")).send().await.ok()?.json().await.ok()?;
+            let status: Value = self.http.get(format!("{url}/status")).send().await.ok()?.json().await.ok()?;
+            let trace = &status["tasks"][0]["trace"];
+            assert!(trace.is_null(), "{connector}: {trace}");
+            progress.get("last_commit_lsn").map(|_| ())
+        })
+        .await;
+    }
+
     /// State and trace of the task, once there is one.
     pub async fn task_state(&self) -> Option<(String, String)> {
         let answer = self.http.get(format!("{}/status", self.connector_url())).send().await.ok()?;
@@ -145,11 +172,15 @@ impl Rig {
 
     /// Everything committed in a table's topic, partition by partition in order; nothing while there is no topic.
     pub async fn records(&self, table: &str) -> Vec<OwnedRecord> {
-        let topic = self.topic(table);
+        self.topic_records(&self.topic(table)).await
+    }
+
+    /// As [`Self::records`], for any topic.
+    pub async fn topic_records(&self, topic: &str) -> Vec<OwnedRecord> {
         wait_until("the topic can be read", LONG, async || {
-            match Admin::new(&self.cluster).unwrap().topic(&topic).await {
+            match Admin::new(&self.cluster).unwrap().topic(topic).await {
                 // A topic just made may not have its leaders yet.
-                Ok(Some(_)) => read_to_end(&self.cluster, &topic).await.ok(),
+                Ok(Some(_)) => read_to_end(&self.cluster, topic).await.ok(),
                 Ok(None) => Some(Vec::new()),
                 Err(_) => None,
             }
@@ -181,10 +212,14 @@ impl Rig {
 
     /// Waits until the slot has confirmed everything written so far.
     pub async fn wait_until_drained(&self) {
+        self.wait_until_slot_drained(&self.slot).await;
+    }
+
+    /// As [`Self::wait_until_drained`], for the slot of any connector.
+    pub async fn wait_until_slot_drained(&self, slot: &str) {
         let now: String = self.sql.query_one("SELECT pg_current_wal_insert_lsn()::text", &[]).await.unwrap().get(0);
         let question = format!(
-            "SELECT coalesce(confirmed_flush_lsn >= '{now}'::pg_lsn, false) FROM pg_replication_slots WHERE slot_name = '{}'",
-            self.slot
+            "SELECT coalesce(confirmed_flush_lsn >= '{now}'::pg_lsn, false) FROM pg_replication_slots WHERE slot_name = '{slot}'"
         );
         wait_until("the slot is drained", LONG, async || {
             let state = self.task_state().await;
@@ -194,16 +229,14 @@ impl Rig {
         .await;
     }
 
-    /// Stops the relay and drops the slot, for servers that outlive the test.
+    /// Stops the relay and drops the database's slots, for servers that outlive the test.
     pub async fn clean(mut self) {
         self.relay.kill().await;
-        let drop = format!(
-            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '{}' AND NOT active",
-            self.slot
-        );
-        wait_until("the slot is dropped", LONG, async || {
+        let slots = "FROM pg_replication_slots WHERE database = current_database()";
+        let drop = format!("SELECT pg_drop_replication_slot(slot_name) {slots} AND NOT active");
+        wait_until("the slots are dropped", LONG, async || {
             let _ = self.sql.simple_query(&drop).await;
-            let left = format!("SELECT 1 FROM pg_replication_slots WHERE slot_name = '{}'", self.slot);
+            let left = format!("SELECT 1 {slots} LIMIT 1");
             self.sql.query_opt(&left, &[]).await.unwrap().is_none()
         })
         .await;

@@ -7,18 +7,31 @@
 //! One [`EnvelopeCodec`] per table and schema version; encoding a row appends to the caller's buffer and makes no tree of
 //! values on the way.
 
-mod avro;
+pub(crate) mod avro;
+mod binary;
 mod codec;
 mod default;
 mod field;
+mod interval;
+mod modes;
 mod naming;
 mod nested;
+mod notice;
 mod number;
+mod plan;
+mod rule;
 mod schema;
+mod source;
+mod stand_in;
 mod text;
 mod time;
 
-pub use self::codec::EnvelopeCodec;
+pub use self::{
+    codec::EnvelopeCodec,
+    modes::{BinaryMode, DecimalMode, HstoreMode, IntervalMode, TimeMode, TypeModes, UnknownMode, placeholder_bytes},
+    notice::{MessageCodec, TransactionCodec},
+    plan::{ColumnPlan, HashAlgorithm, HashRule, TablePlan, ValueRule},
+};
 use crate::lsn::Lsn;
 
 /// The Debezium release whose wire format this is; goes into `source.version`.
@@ -113,6 +126,18 @@ pub struct Source<'a> {
     pub origin: Option<(&'a str, Option<Lsn>)>,
 }
 
+/// Where an event stands in its transaction (`provide.transaction.metadata`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TransactionBlock {
+    pub tx_id: i64,
+    /// Position of the event; the id names both.
+    pub lsn: Lsn,
+    /// Among all events of the transaction, from 1.
+    pub total_order: u64,
+    /// Among those of its table, from 1.
+    pub data_collection_order: u64,
+}
+
 /// A table cannot be given Avro schemas.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SchemaError {
@@ -136,7 +161,4 @@ pub enum EncodeError {
     /// The row has another number of columns than the table's schema.
     #[error("{table}: a row of {found} columns where the schema has {expected}")]
     ColumnCount { table: String, expected: usize, found: usize },
-    /// A column of the key has no value in this row.
-    #[error("column '{column}' of {table} is part of the key, yet the row has no value for it")]
-    NoKeyValue { table: String, column: String },
 }

@@ -51,10 +51,16 @@ pub async fn table(connection: &mut Connection, id: TableId) -> Result<Option<Ca
     );
     let Some(names) = connection.query_one(&sql).await? else { return Ok(None) };
     let (columns, declared): (Vec<_>, Vec<_>) = columns(connection, id).await?.into_iter().unzip();
+    // Without a primary key the first unique index over columns that are never NULL, as Debezium takes it.
     let sql = format!(
-        "SELECT a.attname FROM pg_index i CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY k(attnum, place) \
+        "SELECT a.attname FROM (SELECT i.* FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
+           WHERE i.indrelid = {id} AND (i.indisprimary OR i.indisunique AND i.indisvalid AND i.indimmediate \
+             AND i.indpred IS NULL AND i.indexprs IS NULL AND NOT EXISTS (SELECT 1 FROM pg_attribute n \
+               WHERE n.attrelid = i.indrelid AND n.attnum = ANY (i.indkey) AND NOT n.attnotnull)) \
+           ORDER BY i.indisprimary DESC, c.relname LIMIT 1) i \
+         CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY k(attnum, place) \
          JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum \
-         WHERE i.indrelid = {id} AND i.indisprimary AND k.place <= i.indnkeyatts ORDER BY k.place"
+         WHERE k.place <= i.indnkeyatts ORDER BY k.place"
     );
     let mut key = Vec::new();
     for row in connection.query(&sql).await? {

@@ -35,7 +35,9 @@ pub async fn ensure(
     name: &str,
     mode: PublicationMode,
     tables: &TableSelection,
+    via_partition_root: bool,
 ) -> Result<(), PublicationError> {
+    let root = if via_partition_root { " WITH (publish_via_partition_root = true)" } else { "" };
     let sql = format!("SELECT puballtables FROM pg_publication WHERE pubname = {}", quote_literal(name));
     let found = connection.query_one(&sql).await?;
     let identifier = quote_identifier(name);
@@ -46,11 +48,11 @@ pub async fn ensure(
         }
         (Some(_), _) => return Ok(()),
         (None, PublicationMode::Disabled) => return Err(PublicationError::Missing(name.to_owned())),
-        (None, PublicationMode::AllTables) => format!("CREATE PUBLICATION {identifier} FOR ALL TABLES"),
-        (None, PublicationMode::NoTables) => format!("CREATE PUBLICATION {identifier}"),
+        (None, PublicationMode::AllTables) => format!("CREATE PUBLICATION {identifier} FOR ALL TABLES{root}"),
+        (None, PublicationMode::NoTables) => format!("CREATE PUBLICATION {identifier}{root}"),
         (None, PublicationMode::Filtered) => {
             let list = table_list(connection, name, tables).await?;
-            format!("CREATE PUBLICATION {identifier} FOR TABLE {list}")
+            format!("CREATE PUBLICATION {identifier} FOR TABLE {list}{root}")
         }
     };
     match connection.query(&statement).await {

@@ -11,7 +11,7 @@ use super::{
     PgError,
     connection::Connection,
     frames::{Frame, FrameReader, server_error},
-    quote_identifier, quote_literal,
+    quote_identifier, quote_literal, slot,
 };
 
 /// Seconds from the Unix epoch to Postgres' own (2000-01-01).
@@ -46,8 +46,10 @@ pub async fn start(
     from: Lsn,
 ) -> Result<(FrameReader, StatusWriter), PgError> {
     let names = quote_literal(&quote_identifier(publication));
+    // Logical messages came with Postgres 14; the option is refused before.
+    let messages = if slot::version(&mut connection).await? >= 140_000 { ", messages 'true'" } else { "" };
     let sql = format!(
-        "START_REPLICATION SLOT {} LOGICAL {from} (proto_version '1', publication_names {names})",
+        "START_REPLICATION SLOT {} LOGICAL {from} (proto_version '1', publication_names {names}{messages})",
         quote_identifier(slot)
     );
     connection.send_query(&sql).await?;

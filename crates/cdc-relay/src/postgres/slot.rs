@@ -53,18 +53,62 @@ pub async fn state(connection: &mut Connection, slot: &str) -> Result<Option<Slo
     }))
 }
 
+/// How a slot is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlotKind {
+    /// Gone with its connection.
+    Temporary,
+    Lasting,
+    /// Kept by standbys too, where the server can (Postgres 17).
+    Failover,
+}
+
+impl SlotKind {
+    /// A slot that outlives its connection (`slot.failover`).
+    #[must_use]
+    pub fn lasting(failover: bool) -> Self {
+        if failover { Self::Failover } else { Self::Lasting }
+    }
+}
+
 /// Makes a slot on a replication connection and exports the snapshot that belongs to it. Waits for transactions that
 /// are running now.
 ///
 /// # Errors
 /// When the server refuses, such as with SQLSTATE 53400 for too many slots.
-pub async fn create(connection: &mut Connection, slot: &str, temporary: bool) -> Result<CreatedSlot, PgError> {
-    let kind = if temporary { " TEMPORARY" } else { "" };
-    // The spelling without brackets is understood by every version.
-    let sql = format!("CREATE_REPLICATION_SLOT {}{kind} LOGICAL pgoutput EXPORT_SNAPSHOT", quote_identifier(slot));
+pub async fn create(connection: &mut Connection, slot: &str, kind: SlotKind) -> Result<CreatedSlot, PgError> {
+    let name = quote_identifier(slot);
+    let failover = kind == SlotKind::Failover && version(connection).await? >= 170_000;
+    let sql = if failover {
+        format!("CREATE_REPLICATION_SLOT {name} LOGICAL pgoutput (SNAPSHOT 'export', FAILOVER)")
+    } else {
+        let temporary = if kind == SlotKind::Temporary { " TEMPORARY" } else { "" };
+        // The spelling without brackets is understood by every version.
+        format!("CREATE_REPLICATION_SLOT {name}{temporary} LOGICAL pgoutput EXPORT_SNAPSHOT")
+    };
     let row = connection.query_one(&sql).await?;
     let row = row.ok_or_else(|| PgError::Protocol("no answer to CREATE_REPLICATION_SLOT".into()))?;
     Ok(CreatedSlot { consistent_point: row.parse(1)?, snapshot: row.text(2)? })
+}
+
+/// Version of the server, such as 170002.
+///
+/// # Errors
+/// When it cannot be asked.
+pub async fn version(connection: &mut Connection) -> Result<u32, PgError> {
+    let row = connection.query_one("SHOW server_version_num").await?;
+    row.ok_or_else(|| PgError::Protocol("no version".into()))?.parse(0)
+}
+
+/// Drops a slot that nobody streams. Returns whether it is gone.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub async fn drop_idle(connection: &mut Connection, slot: &str) -> Result<bool, PgError> {
+    let name = quote_literal(slot);
+    let idle = format!("FROM pg_replication_slots WHERE slot_name = {name}");
+    connection.query(&format!("SELECT pg_drop_replication_slot(slot_name) {idle} AND NOT active")).await?;
+    Ok(connection.query_one(&format!("SELECT 1 {idle}")).await?.is_none())
 }
 
 /// Tries to take the lock that stands for the slot. It is held until the connection ends.

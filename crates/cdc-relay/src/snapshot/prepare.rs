@@ -21,7 +21,8 @@ use crate::{
         PgError,
         catalog::{self, PublishedTable},
         connection::Connection,
-        quote_literal, slot,
+        quote_literal,
+        slot::{self, SlotKind},
     },
     session::Session,
 };
@@ -54,9 +55,10 @@ async fn prepare_new(session: &mut Session, stale: &[ChunkId]) -> Result<Prepare
     // the first one is then read from the temporary one's consistent point.
     let exists = slot::state(&mut session.control, &session.settings.slot).await.map_err(postgres)?.is_some();
     let name = if exists { format!("relay_snapshot_{}", std::process::id()) } else { session.settings.slot.clone() };
+    let kind = if exists { SlotKind::Temporary } else { SlotKind::lasting(session.settings.slot_failover) };
     tracing::info!(slot = session.settings.slot, exists, "waiting for a consistent point");
     let created = tokio::select! {
-        created = slot::create(&mut exporter, &name, exists) => created.map_err(postgres)?,
+        created = slot::create(&mut exporter, &name, kind) => created.map_err(postgres)?,
         () = session.stop.cancelled() => return Err(RelayError::Stopped),
     };
     let mut readers = open_readers(session, &created.snapshot).await.map_err(postgres)?;
@@ -234,6 +236,8 @@ async fn schema_of(
             .map(|index| table.columns.iter().position(|name| *name == all.columns[*index].name))
             .collect();
         let columns = all.columns.into_iter().filter(|column| table.columns.contains(&column.name)).collect();
-        TableSchema { columns, key: key.unwrap_or_default(), ..all }
+        let mut schema = TableSchema { columns, key: key.unwrap_or_default(), ..all };
+        session.settings.columns.rekey(&mut schema);
+        schema
     }))
 }

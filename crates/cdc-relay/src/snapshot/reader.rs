@@ -184,7 +184,7 @@ impl<'a> ChunkRead<'a> {
         let captured = &self.heap.captured;
         self.job
             .rules
-            .encode(captured, RowChange::Read(&row), &source, clock_ns(), &mut self.encoded)
+            .encode(captured, RowChange::Read(&row), &source, None, clock_ns(), &mut self.encoded)
             .map_err(|error| ReadError::Row(format!("row {place} cannot be written: {error}")))?;
         self.rows += 1;
         self.first_row = false;

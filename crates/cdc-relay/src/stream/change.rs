@@ -6,12 +6,13 @@ use model::{
     lsn::Lsn,
     table::TableId,
 };
-use pgoutput::{Message, Relation, ReplicaIdentity, Tuple};
+use pgoutput::{LogicalMessage, Message, Relation, ReplicaIdentity, Tuple};
 
-use super::{confirm::Confirmer, relations::Relations};
+use super::{confirm::Confirmer, message::Messages, relations::Relations, transaction::Transactions};
 use crate::{
     error::RelayError,
     offsets::LastEvent,
+    pipeline,
     position::Cursor,
     records::{Encoded, RowChange},
     session::Session,
@@ -22,6 +23,10 @@ use crate::{
 /// The stream's state beside the position: tables, the open transaction, reused buffers.
 pub struct Changes {
     relations: Relations,
+    transactions: Transactions,
+    messages: Messages,
+    /// Something of the open transaction may be new.
+    writing: bool,
     /// The open transaction's id and commit time in microseconds since the Unix epoch.
     tx_id: i64,
     ts_us: i64,
@@ -62,6 +67,9 @@ impl Changes {
         let last_commit = last.tx_id.is_some().then_some(last.lsn);
         Self {
             relations: Relations::default(),
+            transactions: Transactions::default(),
+            messages: Messages::default(),
+            writing: false,
             tx_id: 0,
             ts_us: 0,
             last,
@@ -99,11 +107,16 @@ impl Changes {
             .map_err(|error| RelayError::Definite(format!("the message at {start} is not understood: {error}")))?;
         match message {
             Message::Begin(begin) => {
-                cursor.begin(begin.final_lsn);
+                self.writing = cursor.begin(begin.final_lsn);
                 self.tx_id = i64::from(begin.xid);
                 self.ts_us = begin.commit_time_us;
+                self.transactions.begin(self.tx_id, self.ts_us, start);
             }
             Message::Commit(commit) => {
+                if session.settings.transaction_metadata && self.writing {
+                    self.oldest_commit_us.get_or_insert(self.ts_us);
+                    self.transactions.end(start, session, confirmer).await?;
+                }
                 cursor.commit(commit.end_lsn);
                 self.last_commit = Some(commit.end_lsn);
                 self.last = LastEvent { lsn: start, tx_id: Some(self.tx_id), ts_us: self.ts_us, kind: "COMMIT" };
@@ -126,7 +139,8 @@ impl Changes {
                     self.row(start, relation, RowEvent::Truncate, cursor, session, confirmer).await?;
                 }
             }
-            // Types are looked up in the catalog; origins and logical messages are not asked for.
+            Message::Message(message) => self.logical(start, &message, cursor, session, confirmer).await?,
+            // Types are looked up in the catalog; origins are not asked for.
             _ => {}
         }
         Ok(())
@@ -143,7 +157,9 @@ impl Changes {
     ) -> Result<(), RelayError> {
         let new = cursor.event(start);
         let (kind, letter) = event.names();
-        if !new || session.settings.skipped_operations.contains(letter) {
+        // What was written before a restart is encoded once more where the events of its transaction are numbered.
+        let counted = session.settings.transaction_metadata && self.writing;
+        if !new && !counted || session.settings.skipped_operations.contains(letter) {
             return Ok(());
         }
         let Some(table) = self.relations.ready(relation, session).await? else { return Ok(()) };
@@ -179,16 +195,77 @@ impl Changes {
             RowEvent::Truncate => RowChange::Truncate,
         };
         self.encoded.clear();
-        session.rules.encode(&table, change, &source, clock_ns(), &mut self.encoded).map_err(|error| {
+        let order = counted.then(|| self.transactions.order(&table.name, start));
+        session.rules.encode(&table, change, &source, order, clock_ns(), &mut self.encoded).map_err(|error| {
             RelayError::Definite(format!(
                 "the change at {start} cannot be written: {error}; leave the table out by table.exclude.list, or report this"
             ))
         })?;
         (self.before, self.after) = (emptied(before), emptied(after));
-        let context = &session.rules.context_headers;
-        session.outbox.send(table.codec.topic(), &self.encoded, context, confirmer).await
+        if !new {
+            self.transactions.counted();
+            return Ok(());
+        }
+        if counted {
+            self.transactions.before_event(session, confirmer).await?;
+        }
+        let Session { outbox, desk, pipeline, rules, .. } = session;
+        pipeline::send(
+            (outbox, desk),
+            pipeline.as_mut(),
+            table.origin(),
+            &self.encoded,
+            &rules.context_headers,
+            confirmer,
+        )
+        .await
+    }
+
+    async fn logical(
+        &mut self,
+        start: Lsn,
+        message: &LogicalMessage<'_>,
+        cursor: &mut Cursor,
+        session: &mut Session,
+        confirmer: &mut Confirmer,
+    ) -> Result<(), RelayError> {
+        let inside = message.transactional;
+        let new = if inside { cursor.event(start) } else { cursor.message(start) };
+        let counted = inside && session.settings.transaction_metadata && self.writing;
+        if !new && !counted || !session.settings.messages.takes(message.prefix) {
+            return Ok(());
+        }
+        let block = counted.then(|| self.transactions.order(MESSAGES, start).take());
+        if !new {
+            self.transactions.counted();
+            return Ok(());
+        }
+        if !inside {
+            self.last_commit = Some(start);
+        }
+        if self.ts_us == 0 {
+            self.ts_us = i64::try_from(clock_ns() / 1000).unwrap_or_default();
+        }
+        let tx_id = inside.then_some(self.tx_id);
+        self.last = LastEvent { lsn: start, tx_id, ts_us: self.ts_us, kind: "MESSAGE" };
+        self.oldest_commit_us.get_or_insert(self.ts_us);
+        let source = Source {
+            snapshot: SnapshotMark::False,
+            ts_us: self.ts_us,
+            tx_id,
+            lsn: Some(start),
+            sequence: (self.last_commit, Some(start)),
+            origin: None,
+        };
+        if counted {
+            self.transactions.before_event(session, confirmer).await?;
+        }
+        self.messages.write(message, &source, block.as_ref(), session, confirmer).await
     }
 }
+
+/// Under which name messages are counted among the tables of a transaction. Debezium's is the address of an object.
+const MESSAGES: &str = "message";
 
 fn fill<'a>(tuple: &Tuple<'a>, cells: &mut Vec<Cell<'a>>) {
     cells.clear();

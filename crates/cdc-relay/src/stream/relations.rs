@@ -85,7 +85,8 @@ async fn look_up(
             catalog::column_of_type(&mut session.control, &column.name, column.type_oid, column.typmod).await;
         types.push(described.map_err(asked)?);
     }
-    let schema = shape.with_catalog(found.as_ref(), types);
+    let mut schema = shape.with_catalog(found.as_ref(), types);
+    session.settings.columns.rekey(&mut schema);
     match before {
         Some(before) if before.schema == schema => Ok(before),
         Some(_) | None => session.desk.prepare(schema).await,

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 /// How a primitive is written; tells how its bytes are shown as JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Primitive {
+pub(crate) enum Primitive {
     Boolean,
     /// `int` and `long` are written alike.
     Integer,
@@ -19,7 +19,7 @@ pub(super) enum Primitive {
 
 /// Appends an `int` or `long`: zigzag, then base 128, least significant group first.
 #[inline]
-pub(super) fn long(out: &mut Vec<u8>, value: i64) {
+pub(crate) fn long(out: &mut Vec<u8>, value: i64) {
     let mut rest = (value << 1 ^ value >> 63).cast_unsigned();
     if rest < 0x80 {
         out.push(rest as u8);
@@ -38,21 +38,21 @@ pub(super) fn long(out: &mut Vec<u8>, value: i64) {
 
 /// Appends `bytes` or a `string`: length, then the bytes.
 #[inline]
-pub(super) fn bytes(out: &mut Vec<u8>, value: &[u8]) {
+pub(crate) fn bytes(out: &mut Vec<u8>, value: &[u8]) {
     long(out, length(value.len()));
     out.extend_from_slice(value);
 }
 
 /// A length as Avro's `long`. A slice is never longer than `isize::MAX`.
 #[inline]
-pub(super) fn length(len: usize) -> i64 {
+pub(crate) fn length(len: usize) -> i64 {
     i64::try_from(len).unwrap_or(i64::MAX)
 }
 
 /// Appends `bytes` holding `value` as two's complement, big endian, in as few bytes as it takes (Java's
 /// `BigInteger.toByteArray`).
 #[inline]
-pub(super) fn integer_bytes(out: &mut Vec<u8>, value: i128) {
+pub(crate) fn integer_bytes(out: &mut Vec<u8>, value: i128) {
     let all = value.to_be_bytes();
     let redundant = if value < 0 { value.leading_ones() } else { value.leading_zeros() };
     // One sign bit stays.
@@ -61,7 +61,7 @@ pub(super) fn integer_bytes(out: &mut Vec<u8>, value: i128) {
 }
 
 /// Length of the encoded `long` at the front of `input`, and its value; `None` when it is cut off or overlong.
-fn read_long(input: &[u8]) -> Option<(usize, i64)> {
+pub(crate) fn read_long(input: &[u8]) -> Option<(usize, i64)> {
     let mut value = 0u64;
     for (i, byte) in input.iter().take(10).enumerate() {
         value |= u64::from(byte & 0x7F) << (7 * i);
@@ -73,7 +73,7 @@ fn read_long(input: &[u8]) -> Option<(usize, i64)> {
 }
 
 /// Shows an encoded primitive as JSON, as Kafka Connect shows it: bytes as a string of the characters U+0000 to U+00FF.
-pub(super) fn to_json(kind: Primitive, encoded: &[u8]) -> Option<String> {
+pub(crate) fn to_json(kind: Primitive, encoded: &[u8]) -> Option<String> {
     Some(match kind {
         Primitive::Boolean => (encoded.first()? == &1).to_string(),
         Primitive::Integer => read_long(encoded)?.1.to_string(),
@@ -91,30 +91,39 @@ pub(super) fn to_json(kind: Primitive, encoded: &[u8]) -> Option<String> {
 }
 
 /// As [`to_json`], but bytes in base 64, as Connect's `JsonConverter` shows them.
-pub(super) fn to_connect_json(kind: Primitive, encoded: &[u8]) -> Option<String> {
+pub(crate) fn to_connect_json(kind: Primitive, encoded: &[u8]) -> Option<String> {
     if kind != Primitive::Bytes {
         return to_json(kind, encoded);
     }
+    let mut json = vec![b'"'];
+    base64(payload(encoded)?, false, &mut json);
+    json.push(b'"');
+    String::from_utf8(json).ok()
+}
+
+/// Appends bytes in base 64 with padding (RFC 4648, section 4 or 5).
+pub(crate) fn base64(bytes: &[u8], url_safe: bool, out: &mut Vec<u8>) {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut json = String::from("\"");
-    for chunk in payload(encoded)?.chunks(3) {
+    for chunk in bytes.chunks(3) {
         let group = chunk.iter().fold(0u32, |group, byte| group << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
         for i in 0..4 {
-            let sextet = (group >> (18 - 6 * i) & 0x3F) as usize;
-            json.push(if i <= chunk.len() { char::from(ALPHABET[sextet]) } else { '=' });
+            out.push(match (i <= chunk.len(), ALPHABET[(group >> (18 - 6 * i) & 0x3F) as usize]) {
+                (false, _) => b'=',
+                (true, b'+') if url_safe => b'-',
+                (true, b'/') if url_safe => b'_',
+                (true, letter) => letter,
+            });
         }
     }
-    json.push('"');
-    Some(json)
 }
 
 /// The bytes behind the length of an encoded `bytes` or `string`.
-pub(super) fn payload(encoded: &[u8]) -> Option<&[u8]> {
+pub(crate) fn payload(encoded: &[u8]) -> Option<&[u8]> {
     encoded.get(read_long(encoded)?.0..)
 }
 
 /// `Double.toString` of Java, given Rust's shortest scientific form (`1.5e-7`) of the same number.
-fn java_number(scientific: &str, value: f64) -> String {
+pub(crate) fn java_number(scientific: &str, value: f64) -> String {
     if value.is_nan() {
         return "\"NaN\"".to_owned();
     }
@@ -149,7 +158,7 @@ fn plain(mantissa: &str, exponent: i32) -> String {
 
 /// A JSON string as Jackson writes it: short escapes where JSON has them, other control characters as `\u00XX` in upper
 /// case, everything else as it is.
-pub(super) fn json_string(text: &str) -> String {
+pub(crate) fn json_string(text: &str) -> String {
     let mut json = String::with_capacity(text.len() + 2);
     json.push('"');
     for c in text.chars() {

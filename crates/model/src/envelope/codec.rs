@@ -4,12 +4,16 @@
 //! the codec was built.
 
 use super::{
-    CONNECTOR, DEBEZIUM_VERSION, EncodeError, Op, SchemaError, Source, avro,
+    CONNECTOR, DEBEZIUM_VERSION, EncodeError, Op, SchemaError, Source, TransactionBlock, avro,
     field::Field,
+    modes::TypeModes,
     naming::{namespace, sanitized_topic},
-    schema, text,
+    notice,
+    plan::{ColumnPlan, TablePlan},
+    schema,
+    source::{self, push_frame, push_some},
 };
-use crate::{cell::Cell, lsn::Lsn, names, table::TableSchema};
+use crate::{cell::Cell, names, table::TableSchema};
 
 /// Schemas and encoder of one table at one schema version.
 #[derive(Debug)]
@@ -19,8 +23,8 @@ pub struct EnvelopeCodec {
     table: String,
     columns: Vec<ColumnName>,
     fields: Vec<Field>,
-    /// Positions in `fields`, in key order.
-    key: Vec<usize>,
+    /// In key order, with the columns' values as they are: rules do not touch keys.
+    key: Vec<Field>,
     key_schema: Option<String>,
     value_schema: String,
     skipped: Vec<String>,
@@ -45,21 +49,37 @@ struct ConstantRuns {
 }
 
 impl EnvelopeCodec {
-    /// Builds the schemas and the constant byte runs of the envelope. `prefix` is the connector's `topic.prefix`.
+    /// As [`Self::planned`] under Debezium's default settings.
     ///
     /// # Errors
     /// When the table has no valid Avro schema.
     pub fn new(prefix: &str, database: &str, table: &TableSchema) -> Result<Self, SchemaError> {
-        let topic = sanitized_topic(&names::topic(prefix, &table.schema, &table.name));
+        Self::planned(prefix, database, table, &TablePlan::default())
+    }
+
+    /// Builds the schemas and the constant byte runs of the envelope. `prefix` is the connector's `topic.prefix`.
+    ///
+    /// # Errors
+    /// When the table has no valid Avro schema.
+    pub fn planned(prefix: &str, database: &str, table: &TableSchema, plan: &TablePlan) -> Result<Self, SchemaError> {
+        let named = || names::topic(prefix, &table.schema, &table.name);
+        let topic = sanitized_topic(&plan.topic.clone().unwrap_or_else(named));
         let namespace = namespace(&topic);
-        let fields: Vec<Field> =
-            table.columns.iter().enumerate().filter_map(|(i, column)| Field::new(i, column)).collect();
+        let none = ColumnPlan::default();
+        let planned = |index: usize| plan.columns.get(index).unwrap_or(&none);
+        let fields: Vec<Field> = table
+            .columns
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| !planned(*index).left_out)
+            .filter_map(|(index, column)| Field::new(index, column, &plan.modes, planned(index)))
+            .collect();
         reject_clashes(table, &fields)?;
-        let key = key_fields(table, &fields)?;
-        let key_schema = (!key.is_empty()).then(|| schema::key(&namespace, key.iter().map(|i| &fields[*i])));
+        let key = key_fields(table, &plan.modes)?;
+        let key_schema = (!key.is_empty()).then(|| schema::key(&namespace, &key));
         let value_schema = schema::value(&namespace, &fields);
         let skipped = (0..table.columns.len())
-            .filter(|i| fields.iter().all(|field| field.column != *i))
+            .filter(|i| !planned(*i).left_out && fields.iter().all(|field| field.column != *i))
             .map(|i| table.columns[i].name.clone())
             .collect();
         let strings = |parts: &[&str]| {
@@ -115,10 +135,11 @@ impl EnvelopeCodec {
     }
 
     /// Appends the record's key: magic 0, schema id, Avro. `row` is the whole row (the old one for a delete).
-    /// Appends nothing when the table has no key. On error `out` is as it was.
+    /// Appends nothing when the table has no key. A column that the server did not send (the replica identity is another
+    /// index) gets the value Debezium gives it: 0 and its kin. On error `out` is as it was.
     ///
     /// # Errors
-    /// When a key column has no value or its text is not of its type.
+    /// When a text is not of its column's type, or the row has another number of columns.
     pub fn encode_key(&self, schema_id: u32, row: &[Cell<'_>], out: &mut Vec<u8>) -> Result<(), EncodeError> {
         if self.key.is_empty() {
             return Ok(());
@@ -126,21 +147,27 @@ impl EnvelopeCodec {
         self.expect_columns(row)?;
         let start = out.len();
         push_frame(schema_id, out);
-        for position in &self.key {
-            let field = &self.fields[*position];
-            let encoded = match row[field.column] {
-                Cell::Text(text) => field.encode_text(text, out).map_err(|reason| self.bad_text(field, reason)),
-                Cell::Null | Cell::Unchanged => Err(EncodeError::NoKeyValue {
-                    table: self.table.clone(),
-                    column: self.columns[field.column].name.clone(),
-                }),
-            };
-            if let Err(error) = encoded {
+        for field in &self.key {
+            if let Err(error) = self.encode_cell(field, &row[field.column], out) {
                 out.truncate(start);
                 return Err(error);
             }
         }
         Ok(())
+    }
+
+    /// Appends one field's value, or what stands for it.
+    #[inline]
+    fn encode_cell(&self, field: &Field, cell: &Cell<'_>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        let encoded = match cell {
+            Cell::Text(text) => field.encode_text(text, out),
+            Cell::Null => {
+                field.encode_null(out);
+                Ok(())
+            }
+            Cell::Unchanged => field.encode_unchanged(out),
+        };
+        encoded.map_err(|reason| self.bad_text(field, reason))
     }
 
     /// Appends the record's value: magic 0, schema id, Avro. `ts_ns` is the time of encoding, nanoseconds since the Unix
@@ -159,6 +186,25 @@ impl EnvelopeCodec {
         ts_ns: i128,
         out: &mut Vec<u8>,
     ) -> Result<(), EncodeError> {
+        self.encode_value_in(schema_id, op, before, after, source, None, ts_ns, out)
+    }
+
+    /// As [`Self::encode_value`], with the event's place in its transaction.
+    ///
+    /// # Errors
+    /// As [`Self::encode_value`].
+    #[allow(clippy::too_many_arguments)]
+    pub fn encode_value_in(
+        &self,
+        schema_id: u32,
+        op: Op,
+        before: Option<&[Cell<'_>]>,
+        after: Option<&[Cell<'_>]>,
+        source: &Source<'_>,
+        transaction: Option<&TransactionBlock>,
+        ts_ns: i128,
+        out: &mut Vec<u8>,
+    ) -> Result<(), EncodeError> {
         let start = out.len();
         push_frame(schema_id, out);
         let rows = self.encode_row(before, out).and_then(|()| self.encode_row(after, out));
@@ -167,8 +213,7 @@ impl EnvelopeCodec {
             return Err(error);
         }
         self.encode_source(source, out);
-        // No transaction block.
-        out.push(0);
+        notice::push_block(transaction, out);
         out.extend_from_slice(&[2, op.code()]);
         for unit in [1_000_000, 1_000, 1] {
             push_some(out, i64::try_from(ts_ns.div_euclid(unit)).unwrap_or(i64::MAX));
@@ -183,43 +228,12 @@ impl EnvelopeCodec {
         };
         self.expect_columns(row)?;
         out.push(2);
-        for field in &self.fields {
-            let encoded = match row[field.column] {
-                Cell::Text(text) => field.encode_text(text, out),
-                Cell::Null => {
-                    field.encode_null(out);
-                    Ok(())
-                }
-                Cell::Unchanged => field.encode_unchanged(out),
-            };
-            encoded.map_err(|reason| self.bad_text(field, reason))?;
-        }
-        Ok(())
+        self.fields.iter().try_for_each(|field| self.encode_cell(field, &row[field.column], out))
     }
 
     fn encode_source(&self, source: &Source<'_>, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.constant.head);
-        avro::long(out, source.ts_us.div_euclid(1000));
-        // The enum's branch comes first, because it is the default's.
-        out.push(0);
-        avro::bytes(out, source.snapshot.as_str().as_bytes());
-        out.extend_from_slice(&self.constant.db);
-        push_sequence(out, source.sequence);
-        push_some(out, source.ts_us);
-        push_some(out, source.ts_us.saturating_mul(1000));
-        out.extend_from_slice(&self.constant.relation);
-        push_option(out, source.tx_id);
-        push_option(out, source.lsn.map(|lsn| lsn.0.cast_signed()));
-        // xmin: only with `xmin.fetch.interval.ms`.
-        out.push(0);
-        match source.origin {
-            Some((name, lsn)) => {
-                out.push(2);
-                avro::bytes(out, name.as_bytes());
-                push_option(out, lsn.map(|lsn| lsn.0.cast_signed()));
-            }
-            None => out.extend_from_slice(&[0, 0]),
-        }
+        let ConstantRuns { head, db, relation } = &self.constant;
+        source::push(head, db, relation, source, out);
     }
 
     /// The key as Kafka Connect's JSON (`{"id":10}`): value of headers [`HEADER_NEW_KEY`](super::HEADER_NEW_KEY) and
@@ -232,13 +246,16 @@ impl EnvelopeCodec {
         self.expect_columns(row)?;
         let mut json = String::from("{");
         let mut encoded = Vec::new();
-        for position in &self.key {
-            let field = &self.fields[*position];
+        for field in &self.key {
             encoded.clear();
-            if let Cell::Text(text) = row[field.column] {
-                text::encode(&field.kind, text, &mut encoded).map_err(|reason| self.bad_text(field, reason))?;
-            }
-            let value = field.kind.primitive().and_then(|kind| avro::to_connect_json(kind, &encoded));
+            let value = match (row[field.column], field.nullable) {
+                (Cell::Null, true) => None,
+                (cell, nullable) => {
+                    self.encode_cell(field, &cell, &mut encoded)?;
+                    let value = &encoded[usize::from(nullable)..];
+                    field.kind.primitive().and_then(|kind| avro::to_connect_json(kind, value))
+                }
+            };
             if json.len() > 1 {
                 json.push(',');
             }
@@ -264,62 +281,6 @@ impl EnvelopeCodec {
     }
 }
 
-/// Confluent's wire format: magic 0, schema id (4 bytes, big endian).
-#[inline]
-fn push_frame(schema_id: u32, out: &mut Vec<u8>) {
-    out.push(0);
-    out.extend_from_slice(&schema_id.to_be_bytes());
-}
-
-/// An optional long that is there.
-#[inline]
-fn push_some(out: &mut Vec<u8>, value: i64) {
-    out.push(2);
-    avro::long(out, value);
-}
-
-#[inline]
-fn push_option(out: &mut Vec<u8>, value: Option<i64>) {
-    match value {
-        Some(value) => push_some(out, value),
-        None => out.push(0),
-    }
-}
-
-/// `source.sequence`: a JSON array of two strings or nulls, as a string.
-fn push_sequence(out: &mut Vec<u8>, (last_commit, lsn): (Option<Lsn>, Option<Lsn>)) {
-    out.push(2);
-    let at = out.len();
-    // At most 47 bytes, so the length takes one.
-    out.push(0);
-    out.push(b'[');
-    push_quoted(out, last_commit);
-    out.push(b',');
-    push_quoted(out, lsn);
-    out.push(b']');
-    out[at] = ((out.len() - at - 1) << 1) as u8;
-}
-
-fn push_quoted(out: &mut Vec<u8>, lsn: Option<Lsn>) {
-    let Some(Lsn(mut rest)) = lsn else {
-        out.extend_from_slice(b"null");
-        return;
-    };
-    let mut digits = [0u8; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    out.push(b'"');
-    out.extend_from_slice(&digits[at..]);
-    out.push(b'"');
-}
-
 fn reject_clashes(table: &TableSchema, fields: &[Field]) -> Result<(), SchemaError> {
     for (i, field) in fields.iter().enumerate() {
         if let Some(other) = fields[..i].iter().find(|other| other.name == field.name) {
@@ -334,8 +295,7 @@ fn reject_clashes(table: &TableSchema, fields: &[Field]) -> Result<(), SchemaErr
     Ok(())
 }
 
-/// Positions in `fields` of the key's columns.
-fn key_fields(table: &TableSchema, fields: &[Field]) -> Result<Vec<usize>, SchemaError> {
+fn key_fields(table: &TableSchema, modes: &TypeModes) -> Result<Vec<Field>, SchemaError> {
     table
         .key
         .iter()
@@ -344,7 +304,7 @@ fn key_fields(table: &TableSchema, fields: &[Field]) -> Result<Vec<usize>, Schem
                 .columns
                 .get(*index)
                 .ok_or_else(|| SchemaError::KeyIndex { table: table.name.clone(), index: *index })?;
-            fields.iter().position(|field| field.column == *index).ok_or_else(|| SchemaError::KeyType {
+            Field::new(*index, column, modes, &ColumnPlan::default()).ok_or_else(|| SchemaError::KeyType {
                 table: table.name.clone(),
                 column: column.name.clone(),
                 type_name: column.type_name.clone(),

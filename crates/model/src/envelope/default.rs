@@ -21,8 +21,22 @@ pub(super) fn evaluate(column: &Column, kind: &FieldType) -> Option<Vec<u8>> {
         return Some(out);
     }
     let value = literal(expression, matches!(kind, FieldType::String(Text::Enum(_))))?;
-    text::encode(kind, value.as_bytes(), &mut out).ok()?;
+    text::encode(kind, with_scale(value, kind).as_bytes(), &mut out).ok()?;
     Some(out)
+}
+
+/// A decimal that is written as text gets all decimals of its column, as its values have them.
+fn with_scale(mut value: String, kind: &FieldType) -> String {
+    let scale = match kind {
+        FieldType::DecimalText { scale: Some(scale) } => usize::try_from(*scale).unwrap_or(0),
+        _ => 0,
+    };
+    let written = value.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+    if scale > written {
+        value.push_str(if written == 0 { "." } else { "" });
+        value.push_str(&"0".repeat(scale - written));
+    }
+    value
 }
 
 /// Outer `None`: defaults of this type are not read at all. Inner `None`: only literals are.
@@ -83,7 +97,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::envelope::avro::to_json;
+    use crate::envelope::{avro::to_json, modes::TypeModes};
 
     fn json(type_name: &str, typmod: i32, default: &str) -> Option<String> {
         let column = Column {
@@ -94,7 +108,7 @@ mod tests {
             default: Some(default.into()),
             ..Column::default()
         };
-        let kind = FieldType::of(&column)?;
+        let kind = FieldType::of(&column, &TypeModes::default())?;
         to_json(kind.primitive()?, &evaluate(&column, &kind)?)
     }
 

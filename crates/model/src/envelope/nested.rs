@@ -112,31 +112,66 @@ fn unquote<'a>(mut rest: &'a [u8], out: &mut Vec<u8>) -> Result<&'a [u8], Reason
 
 /// Appends an `hstore` as a string holding a JSON object, pairs in the order of the text.
 pub(super) fn hstore(input: &[u8], out: &mut Vec<u8>) -> Result<(), Reason> {
-    const BAD: Reason = "not an hstore";
     let mut json = String::from("{");
-    let mut part = Vec::new();
-    let mut rest = input;
-    while !rest.is_empty() {
+    walk_hstore(input, |key, value| {
         if json.len() > 1 {
-            rest = rest.strip_prefix(b", ").ok_or(BAD)?;
             json.push(',');
         }
-        part.clear();
-        rest = unquote(rest.strip_prefix(b"\"").ok_or(BAD)?, &mut part)?;
-        json.push_str(&json_string(std::str::from_utf8(&part).map_err(|_| "not UTF-8")?));
+        json.push_str(&json_string(key));
         json.push(':');
-        rest = rest.strip_prefix(b"=>").ok_or(BAD)?;
-        if let Some(tail) = rest.strip_prefix(b"NULL") {
-            json.push_str("null");
-            rest = tail;
-        } else {
-            part.clear();
-            rest = unquote(rest.strip_prefix(b"\"").ok_or(BAD)?, &mut part)?;
-            json.push_str(&json_string(std::str::from_utf8(&part).map_err(|_| "not UTF-8")?));
-        }
-    }
+        json.push_str(&value.map_or_else(|| "null".to_owned(), json_string));
+    })?;
     json.push('}');
     avro::bytes(out, json.as_bytes());
+    Ok(())
+}
+
+/// Appends an `hstore` as an Avro map of nullable strings, pairs in the order of the text.
+pub(super) fn hstore_map(input: &[u8], out: &mut Vec<u8>) -> Result<(), Reason> {
+    let (mut count, mut pairs) = (0, Vec::new());
+    walk_hstore(input, |key, value| {
+        count += 1;
+        avro::bytes(&mut pairs, key.as_bytes());
+        match value {
+            Some(value) => {
+                pairs.push(2);
+                avro::bytes(&mut pairs, value.as_bytes());
+            }
+            None => pairs.push(0),
+        }
+    })?;
+    if count > 0 {
+        avro::long(out, count);
+        out.append(&mut pairs);
+    }
+    out.push(0);
+    Ok(())
+}
+
+/// Calls `pair` for each key and value, `None` for `NULL`.
+pub(super) fn walk_hstore(input: &[u8], mut pair: impl FnMut(&str, Option<&str>)) -> Result<(), Reason> {
+    const BAD: Reason = "not an hstore";
+    fn utf8(bytes: &[u8]) -> Result<&str, Reason> {
+        std::str::from_utf8(bytes).map_err(|_| "not UTF-8")
+    }
+    let (mut key, mut value) = (Vec::new(), Vec::new());
+    let mut rest = input;
+    while !rest.is_empty() {
+        if rest.len() < input.len() {
+            rest = rest.strip_prefix(b", ").ok_or(BAD)?;
+        }
+        key.clear();
+        rest = unquote(rest.strip_prefix(b"\"").ok_or(BAD)?, &mut key)?;
+        rest = rest.strip_prefix(b"=>").ok_or(BAD)?;
+        if let Some(tail) = rest.strip_prefix(b"NULL") {
+            pair(utf8(&key)?, None);
+            rest = tail;
+        } else {
+            value.clear();
+            rest = unquote(rest.strip_prefix(b"\"").ok_or(BAD)?, &mut value)?;
+            pair(utf8(&key)?, Some(utf8(&value)?));
+        }
+    }
     Ok(())
 }
 

@@ -158,9 +158,14 @@ pub(super) fn variable_decimal(text: &[u8], out: &mut Vec<u8>) -> Result<(), Rea
     decimal.push(scale, out)
 }
 
-/// Appends a `money` as Avro bytes at scale 2. Signs, currency and group separators depend on `lc_monetary`; two digits
-/// behind the last `.` or `,` are the cents.
-pub(super) fn money(text: &[u8], out: &mut Vec<u8>) -> Result<(), Reason> {
+/// Refuses what is no decimal number.
+pub(super) fn expect_decimal(text: &[u8]) -> Result<(), Reason> {
+    Decimal::parse(text).map(drop)
+}
+
+/// A `money` in hundredths. Signs, currency and group separators depend on `lc_monetary`; two digits behind the last `.`
+/// or `,` are the cents.
+fn cents(text: &[u8]) -> Result<i128, Reason> {
     let mut cents = 0i128;
     let mut digits = 0;
     for byte in text.iter().filter(|b| b.is_ascii_digit()) {
@@ -179,7 +184,36 @@ pub(super) fn money(text: &[u8], out: &mut Vec<u8>) -> Result<(), Reason> {
         .is_some_and(|at| text[at + 1..].iter().filter(|b| b.is_ascii_digit()).count() == 2);
     let value = if has_cents { cents } else { cents * 100 };
     let negative = text.iter().any(|b| matches!(b, b'-' | b'('));
-    avro::integer_bytes(out, if negative { -value } else { value });
+    Ok(if negative { -value } else { value })
+}
+
+/// A number of hundredths with other decimals, halves rounded away from zero.
+fn rescaled(cents: i128, digits: u8) -> Result<i128, Reason> {
+    if digits >= 2 {
+        let factor = 10i128.checked_pow(u32::from(digits) - 2);
+        return factor.and_then(|factor| cents.checked_mul(factor)).ok_or("out of range");
+    }
+    let divisor = 10i128.pow(2 - u32::from(digits));
+    Ok((cents + cents.signum() * (divisor / 2)) / divisor)
+}
+
+/// Appends a `money` as Avro bytes holding the unscaled value with `digits` decimals.
+pub(super) fn money(text: &[u8], digits: u8, out: &mut Vec<u8>) -> Result<(), Reason> {
+    avro::integer_bytes(out, rescaled(cents(text)?, digits)?);
+    Ok(())
+}
+
+/// The number a `money` spells.
+pub(super) fn money_double(text: &[u8]) -> Result<f64, Reason> {
+    Ok(cents(text)? as f64 / 100.0)
+}
+
+/// Appends a `money` as a decimal text.
+pub(super) fn money_text(text: &[u8], _digits: u8, out: &mut Vec<u8>) -> Result<(), Reason> {
+    let cents = cents(text)?;
+    let sign = if cents < 0 { "-" } else { "" };
+    let whole = cents.unsigned_abs();
+    avro::bytes(out, format!("{sign}{}.{:02}", whole / 100, whole % 100).as_bytes());
     Ok(())
 }
 
@@ -238,7 +272,7 @@ mod tests {
             [("$1,234.56", 123_456), ("-$0.01", -1), ("($5.00)", -500), ("1.234,50 €", 123_450), ("¥1,234", 123_400)]
         {
             let (mut out, mut expected) = (Vec::new(), Vec::new());
-            money(text.as_bytes(), &mut out).unwrap();
+            money(text.as_bytes(), 2, &mut out).unwrap();
             avro::integer_bytes(&mut expected, cents);
             assert_eq!(out, expected, "{text}");
         }
@@ -269,7 +303,7 @@ mod tests {
             let mut out = Vec::new();
             let _ = decimal(&text, scale, &mut out);
             let _ = variable_decimal(&text, &mut out);
-            let _ = money(&text, &mut out);
+            let _ = money(&text, 2, &mut out);
             let _ = bits(&text, &mut out);
             let _ = integer(&text, i64::MIN, i64::MAX);
         }

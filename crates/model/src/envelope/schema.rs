@@ -13,10 +13,10 @@ use super::{
 /// Allowed values of `source.snapshot`.
 const SNAPSHOT_ENUM: &str = r#"{"type":"string","connect.version":1,"connect.parameters":{"allowed":"true,first,first_in_data_collection,last_in_data_collection,last,false,incremental"},"connect.default":"false","connect.name":"io.debezium.data.Enum"}"#;
 /// The transaction block, present with `provide.transaction.metadata` only, but always in the schema.
-const TRANSACTION: &str = r#"["null",{"type":"record","name":"block","namespace":"event","fields":[{"name":"id","type":"string"},{"name":"total_order","type":"long"},{"name":"data_collection_order","type":"long"}],"connect.version":1,"connect.name":"event.block"}]"#;
+pub(super) const TRANSACTION: &str = r#"["null",{"type":"record","name":"block","namespace":"event","fields":[{"name":"id","type":"string"},{"name":"total_order","type":"long"},{"name":"data_collection_order","type":"long"}],"connect.version":1,"connect.name":"event.block"}]"#;
 
 /// The `source` block.
-fn source() -> String {
+pub(super) fn source() -> String {
     let optional = |name: &str, kind: &str| format!(r#"{{"name":"{name}","type":["null","{kind}"],"default":null}}"#);
     let fields = [
         r#"{"name":"version","type":"string"}"#.to_owned(),
@@ -68,8 +68,8 @@ pub(super) fn value(namespace: &str, fields: &[Field]) -> String {
 }
 
 /// Schema of the key: the key's columns in the key's order.
-pub(super) fn key<'a>(namespace: &str, fields: impl Iterator<Item = &'a Field>) -> String {
-    let fields = Fields::default().render(fields);
+pub(super) fn key(namespace: &str, fields: &[Field]) -> String {
+    let fields = Fields::default().render(fields.iter());
     format!(
         r#"{{"type":"record","name":"Key","namespace":"{namespace}","fields":{fields},"connect.name":"{namespace}.Key"}}"#
     )
@@ -89,7 +89,7 @@ impl Fields {
 
     fn field(&mut self, field: &Field) -> String {
         let default = field.default.as_ref().and_then(|encoded| to_json(field.kind.primitive()?, encoded));
-        let kind = self.kind(&field.kind, default.as_deref());
+        let kind = self.kind(&field.kind, default.as_deref(), &field.parameters);
         // Avro wants the branch of the default first.
         let kind = match (field.nullable, &default) {
             (false, _) => kind,
@@ -103,40 +103,59 @@ impl Fields {
         }
     }
 
-    fn kind(&mut self, kind: &FieldType, default: Option<&str>) -> String {
+    fn kind(&mut self, kind: &FieldType, default: Option<&str>, more: &Parameters) -> String {
         match kind {
-            FieldType::Boolean => plain("boolean", default),
-            FieldType::Int2 => Properties::new("int").default(default).text("connect.type", "int16").end(),
-            FieldType::Int4 => plain("int", default),
-            FieldType::Int8 => plain("long", default),
-            FieldType::Float4 => plain("float", default),
-            FieldType::Float8 => plain("double", default),
-            FieldType::Decimal { precision, scale } => decimal(*precision, *scale, true, default),
-            FieldType::Money => decimal(64, 2, false, default),
-            FieldType::String(Text::Plain) => plain("string", default),
-            FieldType::String(Text::Named(name)) => semantic("string", name, default),
+            FieldType::Boolean => plain("boolean", default, more),
+            FieldType::Int2 => Properties::new("int")
+                .parameters(&[], more)
+                .default(default)
+                .text("connect.type", "int16")
+                .end(),
+            FieldType::Int4 => plain("int", default, more),
+            FieldType::Int8 => plain("long", default, more),
+            FieldType::Float4 => plain("float", default, more),
+            FieldType::Float8 => plain("double", default, more),
+            FieldType::Decimal { precision, scale } => decimal(*precision, *scale, true, default, more),
+            FieldType::Money { digits } => decimal(64, i32::from(*digits), false, default, more),
+            FieldType::DecimalText { .. } | FieldType::MoneyText { .. } => plain("string", default, more),
+            FieldType::MoneyDouble => plain("double", default, more),
+            FieldType::ByteaText(_) | FieldType::UnknownText(_) => plain("string", default, more),
+            FieldType::String(Text::Plain) => plain("string", default, more),
+            FieldType::String(Text::Named(name)) => semantic("string", name, default, more),
             FieldType::String(Text::Enum(labels)) => Properties::new("string")
                 .raw("connect.version", "1")
-                .raw("connect.parameters", &format!(r#"{{"allowed":{}}}"#, json_string(labels)))
+                .parameters(&[("allowed", labels.clone())], more)
                 .default(default)
                 .text("connect.name", "io.debezium.data.Enum")
                 .end(),
-            FieldType::Bytea => plain("bytes", default),
-            FieldType::Date => semantic("int", "io.debezium.time.Date", default),
-            FieldType::TimeMillis => semantic("int", "io.debezium.time.Time", default),
-            FieldType::TimeMicros => semantic("long", "io.debezium.time.MicroTime", default),
-            FieldType::TimeTz => semantic("string", "io.debezium.time.ZonedTime", default),
-            FieldType::TimestampMillis => semantic("long", "io.debezium.time.Timestamp", default),
-            FieldType::TimestampMicros => semantic("long", "io.debezium.time.MicroTimestamp", default),
-            FieldType::TimestampTz { .. } => semantic("string", "io.debezium.time.ZonedTimestamp", default),
-            FieldType::Interval => semantic("long", "io.debezium.time.MicroDuration", default),
+            FieldType::Bytea | FieldType::Unknown => plain("bytes", default, more),
+            FieldType::Date => semantic("int", "io.debezium.time.Date", default, more),
+            FieldType::IsoDate => semantic("string", "io.debezium.time.IsoDate", default, more),
+            FieldType::ConnectDate => logical("int", "org.apache.kafka.connect.data.Date", "date", default, more),
+            FieldType::TimeNanos => semantic("long", "io.debezium.time.NanoTime", default, more),
+            FieldType::IsoTime => semantic("string", "io.debezium.time.IsoTime", default, more),
+            FieldType::ConnectTime => logical("int", "org.apache.kafka.connect.data.Time", "time-millis", default, more),
+            FieldType::TimestampNanos => semantic("long", "io.debezium.time.NanoTimestamp", default, more),
+            FieldType::IsoTimestamp => semantic("string", "io.debezium.time.IsoTimestamp", default, more),
+            FieldType::ConnectTimestamp => {
+                logical("long", "org.apache.kafka.connect.data.Timestamp", "timestamp-millis", default, more)
+            }
+            FieldType::TimeMillis => semantic("int", "io.debezium.time.Time", default, more),
+            FieldType::TimeMicros => semantic("long", "io.debezium.time.MicroTime", default, more),
+            FieldType::TimeTz => semantic("string", "io.debezium.time.ZonedTime", default, more),
+            FieldType::TimestampMillis => semantic("long", "io.debezium.time.Timestamp", default, more),
+            FieldType::TimestampMicros => semantic("long", "io.debezium.time.MicroTimestamp", default, more),
+            FieldType::TimestampTz { .. } => semantic("string", "io.debezium.time.ZonedTimestamp", default, more),
+            FieldType::Interval => semantic("long", "io.debezium.time.MicroDuration", default, more),
+            FieldType::IntervalText => semantic("string", "io.debezium.time.Interval", default, more),
             FieldType::Bits { length } => Properties::new("bytes")
                 .raw("connect.version", "1")
-                .raw("connect.parameters", &format!(r#"{{"length":"{length}"}}"#))
+                .parameters(&[("length", length.to_string())], more)
                 .default(default)
                 .text("connect.name", "io.debezium.data.Bits")
                 .end(),
-            FieldType::Hstore => semantic("string", "io.debezium.data.Json", default),
+            FieldType::Hstore => semantic("string", "io.debezium.data.Json", default, more),
+            FieldType::HstoreMap => r#"{"type":"map","values":["null","string"]}"#.to_owned(),
             FieldType::VariableDecimal => self.named(
                 "io.debezium.data.VariableScaleDecimal",
                 r#"{"type":"record","name":"VariableScaleDecimal","namespace":"io.debezium.data","fields":[{"name":"scale","type":"int"},{"name":"value","type":"bytes"}],"connect.doc":"Variable scaled decimal","connect.version":1,"connect.name":"io.debezium.data.VariableScaleDecimal"}"#,
@@ -146,7 +165,7 @@ impl Fields {
                 r#"{"type":"record","name":"Point","namespace":"io.debezium.data.geometry","fields":[{"name":"x","type":"double"},{"name":"y","type":"double"},{"name":"wkb","type":["null","bytes"],"default":null},{"name":"srid","type":["null","int"],"default":null}],"connect.doc":"Geometry (POINT)","connect.version":1,"connect.name":"io.debezium.data.geometry.Point"}"#,
             ),
             FieldType::Array { item, items_nullable } => {
-                let item = self.kind(item, None);
+                let item = self.kind(item, None, &[]);
                 if *items_nullable {
                     format!(r#"{{"type":"array","items":["null",{item}]}}"#)
                 } else {
@@ -166,29 +185,43 @@ impl Fields {
     }
 }
 
-fn plain(kind: &str, default: Option<&str>) -> String {
-    match default {
-        None => format!("\"{kind}\""),
-        Some(_) => Properties::new(kind).default(default).end(),
+/// Parameters of a schema beside the type's own.
+type Parameters = [(&'static str, String)];
+
+fn plain(kind: &str, default: Option<&str>, more: &Parameters) -> String {
+    if default.is_none() && more.is_empty() {
+        return format!("\"{kind}\"");
     }
+    Properties::new(kind).parameters(&[], more).default(default).end()
 }
 
-fn semantic(kind: &str, name: &str, default: Option<&str>) -> String {
-    Properties::new(kind).raw("connect.version", "1").default(default).text("connect.name", name).end()
+fn semantic(kind: &str, name: &str, default: Option<&str>, more: &Parameters) -> String {
+    let kind = Properties::new(kind).raw("connect.version", "1").parameters(&[], more);
+    kind.default(default).text("connect.name", name).end()
+}
+
+/// One of Connect's own types, which have an Avro logical type.
+fn logical(kind: &str, name: &str, logical: &str, default: Option<&str>, more: &Parameters) -> String {
+    Properties::new(kind)
+        .raw("connect.version", "1")
+        .parameters(&[], more)
+        .default(default)
+        .text("connect.name", name)
+        .text("logicalType", logical)
+        .end()
 }
 
 /// `declared`: the precision is the column's own, so Debezium names it in the parameters too.
-fn decimal(precision: i32, scale: i32, declared: bool, default: Option<&str>) -> String {
-    let parameters = if declared {
-        format!(r#"{{"scale":"{scale}","connect.decimal.precision":"{precision}"}}"#)
-    } else {
-        format!(r#"{{"scale":"{scale}"}}"#)
-    };
+fn decimal(precision: i32, scale: i32, declared: bool, default: Option<&str>, more: &Parameters) -> String {
+    let mut parameters = vec![("scale", scale.to_string())];
+    if declared {
+        parameters.push(("connect.decimal.precision", precision.to_string()));
+    }
     Properties::new("bytes")
         .raw("scale", &scale.to_string())
         .raw("precision", &precision.to_string())
         .raw("connect.version", "1")
-        .raw("connect.parameters", &parameters)
+        .parameters(&parameters, more)
         .default(default)
         .text("connect.name", "org.apache.kafka.connect.data.Decimal")
         .text("logicalType", "decimal")
@@ -207,6 +240,15 @@ impl Properties {
         // Writing into a String cannot fail.
         let _ = write!(self.0, r#","{name}":{json}"#);
         self
+    }
+
+    fn parameters(self, own: &Parameters, more: &Parameters) -> Self {
+        if own.is_empty() && more.is_empty() {
+            return self;
+        }
+        let pair = |(name, value): &(&str, String)| format!("{}:{}", json_string(name), json_string(value));
+        let pairs: Vec<String> = own.iter().chain(more).map(pair).collect();
+        self.raw("connect.parameters", &format!("{{{}}}", pairs.join(",")))
     }
 
     fn text(self, name: &str, value: &str) -> Self {

@@ -1,9 +1,9 @@
 //! From the text of a cell to the Avro bytes of its field: the dispatch over field types.
 
 use super::{
-    avro,
+    avro, binary,
     field::FieldType,
-    nested, number,
+    interval, nested, number,
     time::{self, Reason},
 };
 
@@ -24,17 +24,32 @@ pub(super) fn encode(kind: &FieldType, text: &[u8], out: &mut Vec<u8>) -> Result
         FieldType::Float4 => out.extend_from_slice(&float::<f32>(text)?.to_le_bytes()),
         FieldType::Float8 => out.extend_from_slice(&float::<f64>(text)?.to_le_bytes()),
         FieldType::VariableDecimal => number::variable_decimal(text, out)?,
-        FieldType::Money => number::money(text, out)?,
-        FieldType::Bytea => bytea(text, out)?,
-        FieldType::Date => avro::long(out, time::date(text)?.into()),
-        FieldType::TimeMillis => avro::long(out, time::time_micros(text)? / 1000),
+        FieldType::DecimalText { .. } => decimal_text(text, out)?,
+        FieldType::Money { digits } => number::money(text, *digits, out)?,
+        FieldType::MoneyText { digits } => number::money_text(text, *digits, out)?,
+        FieldType::MoneyDouble => out.extend_from_slice(&number::money_double(text)?.to_le_bytes()),
+        FieldType::Bytea => binary::bytea(text, out)?,
+        FieldType::ByteaText(spelling) => binary::spelled(&binary::unhexed(text)?, *spelling, out),
+        FieldType::Unknown => avro::bytes(out, text),
+        FieldType::UnknownText(spelling) => binary::spelled(text, *spelling, out),
+        FieldType::Date | FieldType::ConnectDate => avro::long(out, time::date(text)?.into()),
+        FieldType::IsoDate => string(out, |out| time::iso_date(text, out))?,
+        FieldType::TimeNanos => avro::long(out, time::time_micros(text)? * 1000),
+        FieldType::IsoTime => string(out, |out| time::iso_time(text, out))?,
+        FieldType::TimestampNanos => avro::long(out, time::timestamp_nanos(text)?),
+        FieldType::IsoTimestamp => string(out, |out| time::iso_timestamp(text, out))?,
+        FieldType::TimeMillis | FieldType::ConnectTime => avro::long(out, time::time_micros(text)? / 1000),
         FieldType::TimeMicros => avro::long(out, time::time_micros(text)?),
         FieldType::TimeTz => string(out, |out| time::timetz(text, out))?,
-        FieldType::TimestampMillis => avro::long(out, time::timestamp_micros(text)?.div_euclid(1000)),
+        FieldType::TimestampMillis | FieldType::ConnectTimestamp => {
+            avro::long(out, time::timestamp_micros(text)?.div_euclid(1000))
+        }
         FieldType::TimestampTz { digits } => string(out, |out| time::timestamptz(text, *digits, out))?,
-        FieldType::Interval => avro::long(out, time::interval_micros(text)?),
+        FieldType::Interval => avro::long(out, interval::micros(text)?),
+        FieldType::IntervalText => string(out, |out| interval::text(text, out))?,
         FieldType::Bits { .. } => number::bits(text, out)?,
         FieldType::Hstore => nested::hstore(text, out)?,
+        FieldType::HstoreMap => nested::hstore_map(text, out)?,
         FieldType::Point => nested::point(text, out)?,
         FieldType::Array { item, items_nullable } => nested::array(text, item, *items_nullable, out)?,
     }
@@ -65,26 +80,17 @@ pub(super) fn float<F: std::str::FromStr>(text: &[u8]) -> Result<F, Reason> {
     std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or("not a number")
 }
 
-/// `bytea` in hexadecimal (`bytea_output = hex`).
-fn bytea(text: &[u8], out: &mut Vec<u8>) -> Result<(), Reason> {
-    const BAD: Reason = "not hexadecimal";
-    let digits = text.strip_prefix(b"\\x").ok_or(BAD)?;
-    if digits.len() % 2 != 0 {
-        return Err(BAD);
-    }
-    avro::long(out, avro::length(digits.len() / 2));
-    out.reserve(digits.len() / 2);
-    for pair in digits.chunks_exact(2) {
-        out.push(nibble(pair[0])? << 4 | nibble(pair[1])?);
-    }
+/// A `numeric` as its text; the special values have Debezium's names.
+fn decimal_text(text: &[u8], out: &mut Vec<u8>) -> Result<(), Reason> {
+    let text: &[u8] = match text {
+        b"NaN" => b"NAN",
+        b"Infinity" => b"POSITIVE_INFINITY",
+        b"-Infinity" => b"NEGATIVE_INFINITY",
+        _ => {
+            number::expect_decimal(text)?;
+            text
+        }
+    };
+    avro::bytes(out, text);
     Ok(())
-}
-
-fn nibble(digit: u8) -> Result<u8, Reason> {
-    match digit {
-        b'0'..=b'9' => Ok(digit - b'0'),
-        b'a'..=b'f' => Ok(digit - b'a' + 10),
-        b'A'..=b'F' => Ok(digit - b'A' + 10),
-        _ => Err("not hexadecimal"),
-    }
 }

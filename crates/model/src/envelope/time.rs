@@ -1,4 +1,4 @@
-//! Dates, times and intervals: from Postgres' text (`DateStyle = ISO`, `IntervalStyle = postgres`) to Debezium's numbers.
+//! Dates and times: from Postgres' text (`DateStyle = ISO`) to Debezium's numbers.
 //!
 //! Calendar arithmetic is proleptic Gregorian, like Postgres' and Java's own. Every function refuses what it cannot
 //! represent instead of wrapping.
@@ -8,7 +8,7 @@ use std::io::Write as _;
 /// Why a text is no value of its type; shown in `EncodeError`.
 pub(super) type Reason = &'static str;
 
-const MICROS_PER_SECOND: i64 = 1_000_000;
+pub(super) const MICROS_PER_SECOND: i64 = 1_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
 const MICROS_PER_DAY: i64 = SECONDS_PER_DAY * MICROS_PER_SECOND;
 
@@ -56,6 +56,42 @@ pub(super) fn timestamp_micros(text: &[u8]) -> Result<i64, Reason> {
     join(days, micros)
 }
 
+/// A `timestamp` outside of the years 1677 to 2262, as nanoseconds. Debezium writes no value for it.
+pub(super) const BEYOND_NANOSECONDS: Reason = "out of range for nanoseconds";
+
+/// Nanoseconds since the Unix epoch of a `timestamp`.
+pub(super) fn timestamp_nanos(text: &[u8]) -> Result<i64, Reason> {
+    match text {
+        b"infinity" => Ok(i64::MAX),
+        b"-infinity" => Ok(i64::MIN),
+        _ => timestamp_micros(text)?.checked_mul(1000).ok_or(BEYOND_NANOSECONDS),
+    }
+}
+
+/// Appends a `date` as ISO 8601 with the mark of UTC.
+pub(super) fn iso_date(text: &[u8], out: &mut Vec<u8>) -> Result<(), Reason> {
+    push_date(out, date(text)?.into());
+    out.push(b'Z');
+    Ok(())
+}
+
+/// Appends a `time` as ISO 8601 in UTC. 24:00:00 becomes midnight, as it does in Java's `LocalTime`.
+pub(super) fn iso_time(text: &[u8], out: &mut Vec<u8>) -> Result<(), Reason> {
+    push_time(out, time_micros(text)? % MICROS_PER_DAY, 0);
+    out.push(b'Z');
+    Ok(())
+}
+
+/// Appends a `timestamp` as ISO 8601, its clock read as UTC.
+pub(super) fn iso_timestamp(text: &[u8], out: &mut Vec<u8>) -> Result<(), Reason> {
+    let micros = timestamp_micros(text)?;
+    push_date(out, micros.div_euclid(MICROS_PER_DAY));
+    out.push(b'T');
+    push_time(out, micros.rem_euclid(MICROS_PER_DAY), 0);
+    out.push(b'Z');
+    Ok(())
+}
+
 /// Appends a `timestamptz` as ISO 8601 in UTC with `digits` decimals of a second (0: only as many as needed), or
 /// `infinity` as it is. A text without offset is read as UTC (column defaults of a date only).
 pub(super) fn timestamptz(text: &[u8], digits: u8, out: &mut Vec<u8>) -> Result<(), Reason> {
@@ -87,50 +123,6 @@ pub(super) fn timetz(text: &[u8], out: &mut Vec<u8>) -> Result<(), Reason> {
     push_time(out, if utc == MICROS_PER_DAY { utc } else { utc.rem_euclid(MICROS_PER_DAY) }, 0);
     out.push(b'Z');
     Ok(())
-}
-
-/// Microseconds of an `interval`, a month counted as 30.4375 days, computed in double precision as Debezium does.
-pub(super) fn interval_micros(text: &[u8]) -> Result<i64, Reason> {
-    let (mut months, mut days, mut hours, mut minutes, mut seconds) = (0f64, 0f64, 0f64, 0f64, 0f64);
-    let text = std::str::from_utf8(text).map_err(|_| "not UTF-8")?;
-    let mut parts = text.split_ascii_whitespace();
-    while let Some(part) = parts.next() {
-        if part.contains(':') {
-            let negative = part.starts_with('-');
-            let micros = time_of_interval(part.trim_start_matches(['-', '+']).as_bytes())?;
-            let sign = if negative { -1.0 } else { 1.0 };
-            let whole_seconds = micros / MICROS_PER_SECOND;
-            hours = sign * (whole_seconds / 3600) as f64;
-            minutes = sign * (whole_seconds / 60 % 60) as f64;
-            seconds = sign * ((whole_seconds % 60) as f64 + (micros % MICROS_PER_SECOND) as f64 / 1e6);
-            continue;
-        }
-        let count = f64::from(part.parse::<i32>().map_err(|_| "not a number of units")?);
-        match parts.next() {
-            Some("year" | "years") => months += count * 12.0,
-            Some("mon" | "mons") => months += count,
-            Some("day" | "days") => days += count,
-            _ => return Err("unknown interval unit"),
-        }
-    }
-    let total_days = months * 30.4375 + days;
-    let total_seconds = ((total_days * 24.0 + hours) * 60.0 + minutes) * 60.0 + seconds;
-    // Saturates, as Java's cast does.
-    Ok((total_seconds * 1e6) as i64)
-}
-
-/// Microseconds of `HH:MM:SS[.ffffff]` where the hours may have any number of digits.
-fn time_of_interval(text: &[u8]) -> Result<i64, Reason> {
-    let mut input = Scanner(text);
-    let hours = input.number(1, 10)?;
-    input.expect(b':')?;
-    let minutes = input.number(2, 2)?;
-    input.expect(b':')?;
-    let seconds = input.number(2, 2)?;
-    let fraction = input.fraction()?;
-    input.end()?;
-    let whole = (hours * 3600 + minutes * 60 + seconds).checked_mul(MICROS_PER_SECOND);
-    whole.and_then(|whole| whole.checked_add(fraction)).ok_or("interval out of range")
 }
 
 fn join(days: i64, micros: i64) -> Result<i64, Reason> {
@@ -169,10 +161,10 @@ impl CalendarDay {
 }
 
 /// Reads a text from the front.
-struct Scanner<'a>(&'a [u8]);
+pub(super) struct Scanner<'a>(pub(super) &'a [u8]);
 
 impl Scanner<'_> {
-    fn expect(&mut self, byte: u8) -> Result<(), Reason> {
+    pub(super) fn expect(&mut self, byte: u8) -> Result<(), Reason> {
         match self.0 {
             [first, rest @ ..] if *first == byte => {
                 self.0 = rest;
@@ -183,7 +175,7 @@ impl Scanner<'_> {
     }
 
     /// A run of `min..=max` digits; max is at most 10.
-    fn number(&mut self, min: usize, max: usize) -> Result<i64, Reason> {
+    pub(super) fn number(&mut self, min: usize, max: usize) -> Result<i64, Reason> {
         let mut value = 0;
         let mut used = 0;
         while let [digit @ b'0'..=b'9', rest @ ..] = self.0 {
@@ -229,7 +221,7 @@ impl Scanner<'_> {
         Ok(micros)
     }
 
-    fn fraction(&mut self) -> Result<i64, Reason> {
+    pub(super) fn fraction(&mut self) -> Result<i64, Reason> {
         if self.expect(b'.').is_err() {
             return Ok(0);
         }
@@ -266,7 +258,7 @@ impl Scanner<'_> {
         }
     }
 
-    fn end(&self) -> Result<(), Reason> {
+    pub(super) fn end(&self) -> Result<(), Reason> {
         if self.0.is_empty() { Ok(()) } else { Err("unexpected text at the end") }
     }
 }
@@ -394,22 +386,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn intervals_take_a_month_for_30_4375_days() {
-        for (text, micros) in [
-            ("1 year 2 mons 3 days 04:05:06.789", 37_091_106_789_000),
-            ("-3 days -01:00:00", -262_800_000_000),
-            ("1 mon -1 days +00:00:01", 2_543_401_000_000),
-            ("-00:00:00.000001", -1),
-            ("00:00:00", 0),
-        ] {
-            assert_eq!(interval_micros(text.as_bytes()), Ok(micros), "{text}");
-        }
-        for text in ["1 fortnight", "1", "x days", "9999999999:00:00", "1:2:3"] {
-            assert!(interval_micros(text.as_bytes()).is_err(), "{text}");
-        }
-    }
-
     proptest! {
         #[test]
         fn text_that_looks_like_time_never_panics(text in "[-+]?[0-9]{0,11}[-: ]?[0-9:. +-]{0,24}( BC)?( days?| mons)?") {
@@ -419,7 +395,6 @@ mod tests {
             let _ = timestamp_micros(text.as_bytes());
             let _ = timestamptz(text.as_bytes(), 6, &mut out);
             let _ = timetz(text.as_bytes(), &mut out);
-            let _ = interval_micros(text.as_bytes());
         }
 
         #[test]

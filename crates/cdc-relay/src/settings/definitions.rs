@@ -1,0 +1,80 @@
+//! The properties this connector acts on, as tools see them.
+
+use connect::Definition;
+
+const fn defined(
+    name: &'static str,
+    kind: &'static str,
+    default: Option<&'static str>,
+    group: &'static str,
+    documentation: &'static str,
+) -> Definition {
+    let required = default.is_none();
+    Definition {
+        name,
+        kind,
+        default,
+        required,
+        importance: if required { "HIGH" } else { "MEDIUM" },
+        documentation,
+        group,
+    }
+}
+
+/// The settings this connector acts on, for `/connector-plugins/{class}/config`.
+#[rustfmt::skip]
+pub const DEFINITIONS: &[Definition] = &[
+    defined("topic.prefix", "STRING", None, "Postgres", "First part of every topic's name."),
+    defined("database.hostname", "STRING", None, "Postgres", "Host of the database server."),
+    defined("database.port", "INT", Some("5432"), "Postgres", "Port of the database server."),
+    defined("database.user", "STRING", None, "Postgres", "Role with REPLICATION and SELECT on the captured tables."),
+    defined("database.password", "PASSWORD", Some(""), "Postgres", "Password of the role."),
+    defined("database.dbname", "STRING", None, "Postgres", "Database to capture."),
+    defined("plugin.name", "STRING", Some("pgoutput"), "Postgres", "Decoding plugin; pgoutput only."),
+    defined("slot.name", "STRING", Some(super::SLOT_DEFAULT), "Postgres", "Replication slot; made when it is missing."),
+    defined("publication.name", "STRING", Some(super::PUBLICATION_DEFAULT), "Postgres", "Publication."),
+    defined("publication.autocreate.mode", "STRING", Some("all_tables"), "Postgres", "all_tables, filtered, no_tables or disabled."),
+    defined("schema.include.list", "LIST", Some(""), "Events", "Regular expressions of schemas to capture."),
+    defined("schema.exclude.list", "LIST", Some(""), "Events", "Regular expressions of schemas to leave out."),
+    defined("table.include.list", "LIST", Some(""), "Events", "Regular expressions of schema.table to capture."),
+    defined("table.exclude.list", "LIST", Some(""), "Events", "Regular expressions of schema.table to leave out."),
+    defined("tombstones.on.delete", "BOOLEAN", Some("true"), "Events", "Follow each delete by a tombstone."),
+    defined("skipped.operations", "LIST", Some("t"), "Events", "Operations not to write: c, u, d, t, or none."),
+    defined("snapshot.mode", "STRING", Some("initial"), "Snapshot", "initial, always, initial_only, no_data, never or when_needed."),
+    defined("snapshot.max.threads", "INT", Some("2"), "Snapshot", "Connections that read the snapshot in parallel."),
+    defined("heartbeat.interval.ms", "INT", Some("0"), "Stream", "How often an idle slot is moved on; 0: every 5 s."),
+    defined("commit.interval.ms", "INT", Some("10"), "Stream", "Longest Kafka transaction while changes keep coming."),
+    defined("batch.bytes.max", "INT", Some("4194304"), "Stream", "Largest Kafka transaction."),
+    defined("topic.creation.default.partitions", "INT", Some("-1"), "Topics", "Partitions of new topics; -1: the broker's default."),
+    defined("topic.creation.default.replication.factor", "INT", Some("-1"), "Topics", "Copies of new topics; -1: the broker's default."),
+    defined("key.converter.schema.registry.url", "STRING", Some(""), "Converter", "Accepted; keys use the value converter's registry."),
+    defined("value.converter.schema.registry.url", "STRING", Some(""), "Converter", "Schema registry; the worker's when not given."),
+    defined("database.sslmode", "STRING", Some("prefer"), "Postgres", "disable, allow or prefer; connections are not encrypted."),
+    defined("topic.delimiter", "STRING", Some("."), "Topics", "Stands between the parts of a topic's name."),
+    defined("topic.transaction", "STRING", Some("transaction"), "Topics", "Last part of the name of the topic for bounds of transactions."),
+    defined("topic.creation.groups", "LIST", Some(""), "Topics", "Groups of topics with settings of their own (topic.creation.<group>.include, .exclude, .partitions, .replication.factor and any of the topic's)."),
+    defined("column.include.list", "LIST", Some(""), "Columns", "Regular expressions of schema.table.column to write."),
+    defined("column.exclude.list", "LIST", Some(""), "Columns", "Regular expressions of schema.table.column to leave out."),
+    defined("column.propagate.source.type", "LIST", Some(""), "Columns", "Columns whose type in the database is told in the schema."),
+    defined("datatype.propagate.source.type", "LIST", Some(""), "Columns", "As above, by schema.table.type."),
+    defined("message.key.columns", "STRING", Some(""), "Columns", "table:column,column;… the columns that make a table's keys, by regular expressions of schema.table."),
+    defined("decimal.handling.mode", "STRING", Some("precise"), "Types", "numeric and money: precise, string or double."),
+    defined("time.precision.mode", "STRING", Some("adaptive"), "Types", "date, time and timestamp: adaptive, adaptive_time_microseconds, connect, isostring, microseconds or nanoseconds."),
+    defined("interval.handling.mode", "STRING", Some("numeric"), "Types", "interval: numeric or string."),
+    defined("binary.handling.mode", "STRING", Some("bytes"), "Types", "bytea: bytes, base64, base64-url-safe or hex."),
+    defined("hstore.handling.mode", "STRING", Some("json"), "Types", "hstore: json or map."),
+    defined("money.fraction.digits", "INT", Some("2"), "Types", "Decimals of money, 0 to 10."),
+    defined("include.unknown.datatypes", "BOOLEAN", Some("false"), "Types", "Send types without a mapping as bytes instead of leaving them out."),
+    defined("unavailable.value.placeholder", "STRING", Some("__debezium_unavailable_value"), "Types", "Stands for an unchanged TOASTed value; hex:… for bytes."),
+    defined("provide.transaction.metadata", "BOOLEAN", Some("false"), "Events", "Write the bounds of transactions, and each event's place in its own."),
+    defined("message.prefix.include.list", "LIST", Some(""), "Events", "Regular expressions of prefixes of logical messages to write."),
+    defined("message.prefix.exclude.list", "LIST", Some(""), "Events", "Regular expressions of prefixes of logical messages to leave out."),
+    defined("slot.drop.on.stop", "BOOLEAN", Some("false"), "Postgres", "Drop the slot when the connector stops in order: changes from then on are not captured."),
+    defined("slot.failover", "BOOLEAN", Some("false"), "Postgres", "Make the slot one that standbys keep too (Postgres 17 and newer)."),
+    defined("key.converter.schemas.enable", "BOOLEAN", Some("true"), "Converter", "Whether JSON keys carry their schema."),
+    defined("value.converter.schemas.enable", "BOOLEAN", Some("true"), "Converter", "Whether JSON values carry their schema."),
+    defined("transforms", "LIST", Some(""), "Transforms", "Names of transformations: ExtractNewRecordState, EventRouter, ByLogicalTableRouter, RegexRouter, Filter."),
+    defined("predicates", "LIST", Some(""), "Transforms", "Names of predicates: TopicNameMatches, HasHeaderKey, RecordIsTombstone."),
+    defined("publish.via.partition.root", "BOOLEAN", Some("false"), "Postgres", "Make the publication so that changes of partitions are told as those of the partitioned table."),
+    defined("extended.headers.enabled", "BOOLEAN", Some("true"), "Events", "Headers on every record that tell connector, task and run."),
+];
