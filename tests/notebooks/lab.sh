@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 port=${JUPYTER_PORT:-$(sed -n 's/^JUPYTER_PORT=//p' .env)}
-options=(--port="$port" --port-retries=0 --no-browser --ServerApp.root_dir="$PWD/scripts" --ServerApp.answer_yes=True)
+options=(--ip=127.0.0.1 --port="$port" --port-retries=0 --no-browser --ServerApp.root_dir="$PWD/scripts" --ServerApp.answer_yes=True)
 # Jupyter wants to be told that root is meant.
 if [ "$(id -u)" = 0 ]; then options+=(--allow-root); fi
 exec "${HAUS_CACHE:-$HOME/.cache/haus-am-see}/py-notebooks/bin/jupyter" lab "${options[@]}"
