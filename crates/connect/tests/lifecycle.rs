@@ -7,14 +7,14 @@ use topics::{Cluster, CompactedReader, Producer, ProducerSettings, RecordOut};
 
 use crate::fixture::{End, Scripted, Worker, state_topics};
 
-fn source(name: &str) -> serde_json::Value {
+fn source(name: &str) -> Value {
     json!({ "name": name, "config": {
         "connector.class": "PostgresConnector", "topic.prefix": "s", "database.hostname": "h",
         "database.password": "${env:PATH}", "tasks.max": "1",
     } })
 }
 
-fn sink(name: &str) -> serde_json::Value {
+fn sink(name: &str) -> Value {
     json!({ "name": name, "config": {
         "connector.class": "io.confluent.connect.s3.S3SinkConnector", "topics": "t", "s3.bucket.name": "raw", "tasks.max": "2",
     } })
