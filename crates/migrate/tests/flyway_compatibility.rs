@@ -79,7 +79,7 @@ async fn the_replication_user_that_flyway_makes_can_log_in() {
     let mut config = tokio_postgres::Config::new();
     config.host(&server.host).port(server.port).dbname(&name);
     config.user(value("debezium_user")).password(value("debezium_password"));
-    config.connect(tokio_postgres::NoTls).await.unwrap();
+    let (_client, _connection) = config.connect(tokio_postgres::NoTls).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
