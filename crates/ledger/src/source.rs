@@ -40,6 +40,17 @@ pub struct Slot {
     pub confirmed: Lsn,
     /// Whether somebody streams from it.
     pub active: bool,
+    /// Whether that is Debezium.
+    pub debezium: bool,
+}
+
+/// Which message a nudge is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nudge {
+    /// One that the connector's template leaves out of the topics. Our relay passes it like any other.
+    LeftOut,
+    /// One that becomes a record of the topic of messages: Debezium confirms nothing without a record.
+    Captured,
 }
 
 /// The moment of the verification.
@@ -179,9 +190,13 @@ impl Source {
     ///
     /// # Errors
     /// When Postgres goes away.
-    pub async fn nudge(&self) -> Result<Lsn> {
-        let message = "SELECT pg_logical_emit_message(true, 'haus.ledger', '')::text";
-        let row = self.client.query_one(message, &[]).await.map_err(|error| self.error(&error))?;
+    pub async fn nudge(&self, nudge: Nudge) -> Result<Lsn> {
+        let prefix = match nudge {
+            Nudge::LeftOut => "haus.ledger",
+            Nudge::Captured => "ledger",
+        };
+        let message = "SELECT pg_logical_emit_message(true, $1, '')::text";
+        let row = self.client.query_one(message, &[&prefix]).await.map_err(|error| self.error(&error))?;
         row.get::<_, String>(0).parse().map_err(|error| broken(format!("{error}")))
     }
 
@@ -190,12 +205,13 @@ impl Source {
     /// # Errors
     /// When Postgres goes away.
     pub async fn slot(&self) -> Result<Option<Slot>> {
-        let query = "SELECT coalesce(confirmed_flush_lsn, '0/0')::text, active
-            FROM pg_replication_slots WHERE slot_name = $1";
+        let query = "SELECT coalesce(confirmed_flush_lsn, '0/0')::text, active,
+                coalesce(application_name LIKE 'Debezium%', false)
+            FROM pg_replication_slots LEFT JOIN pg_stat_activity ON pid = active_pid WHERE slot_name = $1";
         let row = self.client.query_opt(query, &[&self.settings.slot]).await.map_err(|error| self.error(&error))?;
         row.map(|row| {
             let confirmed = row.get::<_, String>(0).parse().map_err(|error| broken(format!("{error}")))?;
-            Ok(Slot { confirmed, active: row.get(1) })
+            Ok(Slot { confirmed, active: row.get(1), debezium: row.get(2) })
         })
         .transpose()
     }

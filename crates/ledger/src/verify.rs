@@ -19,7 +19,7 @@ use crate::offsets::Positions;
 use crate::raw::{LandingZone, RawContent};
 use crate::report::{Report, TableReport};
 use crate::rows::{Row, Table};
-use crate::source::{Moment, Slot, Source, SourceSettings};
+use crate::source::{Moment, Nudge, Slot, Source, SourceSettings};
 use crate::state::{KeyDifferences, Rebuilt, RowsByKey, digest};
 use crate::topic::{Ends, TopicContent, Topics};
 use crate::visibility::Snapshot;
@@ -159,7 +159,7 @@ async fn wait_for_relay(source: &Source, settings: &VerifySettings) -> Result<()
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
-    let wanted = source.nudge().await?;
+    let wanted = source.nudge(Nudge::LeftOut).await?;
     let mut nudge_at = Instant::now() + NUDGE_AGAIN;
     loop {
         let state = source.slot().await?;
@@ -167,13 +167,14 @@ async fn wait_for_relay(source: &Source, settings: &VerifySettings) -> Result<()
             return Ok(());
         }
         if Instant::now() >= nudge_at {
-            source.nudge().await?;
+            let debezium = state.is_some_and(|state| state.debezium);
+            source.nudge(if debezium { Nudge::Captured } else { Nudge::LeftOut }).await?;
             nudge_at = Instant::now() + start.elapsed();
         }
         if start.elapsed() > settings.patience {
             let detail = match state {
                 None => format!("slot {slot} is gone"),
-                Some(Slot { confirmed, active }) => format!(
+                Some(Slot { confirmed, active, .. }) => format!(
                     "slot {slot} is {} and confirmed up to {confirmed}, Postgres' log was at {wanted}",
                     if active { "streamed from" } else { "read by nobody" },
                 ),
