@@ -17,14 +17,14 @@ docker image inspect --format "size of $image: {{.Size}} bytes" "$image"
 lake=(minio mc catalog-db catalog lake)
 jupyter=$(sed -n 's/^JUPYTER_IMAGE=//p' .env)
 docker image inspect "$jupyter" >/dev/null 2>&1 && lake+=(jupyter)
-docker compose up -d --wait --wait-timeout 300 postgres flyway seeder kafka schema-registry cdc-relay s3-sink "${lake[@]}"
+docker compose up -d --wait --wait-timeout 600 postgres flyway seeder kafka schema-registry cdc-relay s3-sink "${lake[@]}"
 docker compose run --rm -T connect-postgres
 docker compose run --rm -T connect-s3
 curl -fsS -X POST "$(docker compose port seeder 8000)/seed/full?count=500"; echo
 docker compose run --rm -T haus verify
 
 began=$SECONDS
-docker compose --profile spark up -d --wait --wait-timeout 300 spark-master spark-worker
+docker compose --profile spark up -d --wait --wait-timeout 600 spark-master spark-worker
 echo "-- spark-master and spark-worker healthy in $((SECONDS - began)) s"
 curl -fsS "$(docker compose port spark-master 8085)/json/" | grep -q '"aliveworkers" : 1' || { echo "the master knows no worker" >&2; exit 1; }
 

@@ -8,14 +8,15 @@ cd "$(dirname "$0")/../.."
 
 at() { docker compose port "$1" "$2"; }
 post() { curl -fsS -X POST "$(at seeder 8000)$1"; echo; }
-prove() { docker compose run --rm -T haus verify; }
+# On a busy machine Debezium needs minutes for what was written while it came up.
+prove() { docker compose run --rm -T -e LEDGER_PATIENCE_S=600 haus verify; }
 sql() { docker compose run --rm -T haus --json sql "$1"; }
 # Timed start of a worker that is to be the source.
 takes_over() {
     local began=$SECONDS
-    docker compose up -d --wait --wait-timeout 300 "$1"
+    docker compose up -d --wait --wait-timeout 600 "$1"
     echo "-- $1 healthy in $((SECONDS - began)) s"
-    wait_for 120 "$1 to run the source's task" source_runs_on "$1"
+    wait_for 300 "$1 to run the source's task" source_runs_on "$1"
     echo "-- $1 runs the source's task after $((SECONDS - began)) s"
 }
 status_of() { curl -fsS "$(at "$1" "$2")/connectors/$3/status"; }
@@ -37,18 +38,18 @@ docker image inspect "$image" >/dev/null 2>&1 || docker compose build -q kafka-c
     docker build -q -f compose/Dockerfile.connect -t "$image" compose
 docker image inspect --format "size of $image: {{.Size}} bytes" "$image"
 
-docker compose up -d --wait --wait-timeout 300 \
+docker compose up -d --wait --wait-timeout 600 \
     postgres flyway seeder kafka schema-registry cdc-relay s3-sink minio mc catalog-db catalog lake
 post '/seed/full?count=300'
 
 echo "== Debezium from the start, in place of cdc-relay"
 docker compose stop cdc-relay
 began=$SECONDS
-docker compose up -d --wait --wait-timeout 300 kafka-connect
+docker compose up -d --wait --wait-timeout 600 kafka-connect
 echo "-- kafka-connect healthy in $((SECONDS - began)) s"
 docker compose run --rm -T connect-postgres
 docker compose run --rm -T connect-s3
-wait_for 120 "Debezium to run" source_runs_on kafka-connect
+wait_for 300 "Debezium to run" source_runs_on kafka-connect
 post '/seed/full?count=200'
 prove
 one_snapshot
@@ -57,7 +58,7 @@ wait_for 30 "the sink to be shown as running by the JVM worker" sink_runs kafka-
 docker stats --no-stream --format '-- memory of {{.Name}}: {{.MemUsage}}' "$(docker compose ps -q kafka-connect)" "$(docker compose ps -q kafka)"
 
 echo "== cdc-relay goes on from Debezium's position"
-post '/seed/start?rate=20'
+post '/seed/start?rate=10'
 docker compose stop kafka-connect
 takes_over cdc-relay
 wait_for 30 "the sink to be shown as running by cdc-relay" sink_runs cdc-relay
