@@ -30,8 +30,10 @@ wait_for 60 "the source task to run" running 8083 postgres-source-storefront
 docker kill cdc-relay >/dev/null
 killed=$SECONDS
 # The port on this machine went with the relay; the network's name `connect` now is the standby.
-status() { docker exec cdc-relay-2 haus connector status postgres-source-storefront; }
-taken_over() { status | grep RUNNING | grep -q cdc-relay-2; }
+taken_over() {
+    docker exec cdc-relay-2 haus --json connector status postgres-source-storefront |
+        python3 -c 'import json, sys; task = json.load(sys.stdin)["tasks"][0]; print(task); sys.exit((task["state"], task["worker_id"]) != ("RUNNING", "cdc-relay-2:8083"))'
+}
 wait_for 60 "the standby to take over" taken_over
 echo "standby took over in $((SECONDS - killed)) s"
 seed 200
