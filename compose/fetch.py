@@ -1,29 +1,36 @@
-"""Downloads with checksums, for the image builds that put files of Maven Central into an image.
+"""Fetches files of Maven Central with checksums, by Maven, for the image builds that put them into an image.
 
-    fetch.py FOLDER URL SHA256 [URL SHA256 …]     each into FOLDER under its own name
+    fetch.py FOLDER COORDINATES SHA256 [COORDINATES SHA256 …]     each into FOLDER under its own name
+
+Coordinates are group:artifact:version:extension[:classifier], as `mvn dependency:copy` takes them.
 """
 
 import hashlib
 import os
+import subprocess
 import sys
-import urllib.request
+
+PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1"
 
 
-def fetch(url: str, sha256: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=120) as answer:
-        data = answer.read()
-    found = hashlib.sha256(data).hexdigest()
+def fetch(coordinates: str, sha256: str, folder: str) -> str:
+    """The path of the file in the folder."""
+    _, artifact, version, extension, *classifier = coordinates.split(":")
+    copy = [f"{PLUGIN}:copy", f"-Dartifact={coordinates}", f"-DoutputDirectory={os.path.abspath(folder)}"]
+    subprocess.run(["mvn", "-q", "-B", *copy], check=True)
+    path = os.path.join(folder, "-".join([artifact, version, *classifier]) + f".{extension}")
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != sha256:
-        sys.exit(f"{url}: SHA-256 is {found}, expected {sha256}")
-    return data
+        sys.exit(f"{coordinates}: SHA-256 is {found}, expected {sha256}")
+    return path
 
 
 def main() -> None:
     folder, *pairs = sys.argv[1:]
     os.makedirs(folder, exist_ok=True)
-    for url, sha256 in zip(pairs[::2], pairs[1::2], strict=True):
-        with open(os.path.join(folder, url.rsplit("/", 1)[1]), "wb") as file:
-            file.write(fetch(url, sha256))
+    for coordinates, sha256 in zip(pairs[::2], pairs[1::2], strict=True):
+        fetch(coordinates, sha256, folder)
 
 
 if __name__ == "__main__":

