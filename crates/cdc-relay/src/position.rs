@@ -95,17 +95,18 @@ impl Cursor {
         }
     }
 
-    /// A logical message outside of any transaction, written to the log at `lsn`. Returns whether it is new. The server
-    /// sends it when it gets there, so everything before it in the stream is before it in the log.
+    /// A logical message outside of any transaction, whose log record ends at `lsn`: for messages, unlike rows, the server
+    /// names the end (`logicalmsg_decode` in its `decode.c`), which may be where the next record starts. Returns whether it
+    /// is new. The server sends it when it gets there, so everything before it in the stream is before it in the log.
     pub fn message(&mut self, lsn: Lsn) -> bool {
         let done = match self.position.partial {
-            Some(Partial::Events { commit_start, .. }) => lsn < commit_start,
+            Some(Partial::Events { commit_start, .. }) => lsn <= commit_start,
             Some(Partial::UpToLsn(last)) => lsn <= last,
             None => false,
         };
-        let new = !done && lsn >= self.position.commit_end;
+        let new = !done && lsn > self.position.commit_end;
         if new {
-            self.idle(Lsn(lsn.0 + 1));
+            self.idle(lsn);
         }
         new
     }
@@ -221,14 +222,16 @@ mod tests {
     #[test]
     fn a_message_outside_of_transactions_is_new_once() {
         let mut cursor = Cursor::new(Position::at(Lsn(100)));
-        assert!(!cursor.message(Lsn(99)));
-        assert!(cursor.message(Lsn(100)));
+        assert!(!cursor.message(Lsn(100)), "it ends where we go on");
+        assert!(cursor.message(Lsn(140)));
+        assert_eq!(cursor.position(), Position::at(Lsn(140)), "the next record may start here");
         let mut again = Cursor::new(cursor.position());
-        assert!(!again.message(Lsn(100)));
-        assert!(again.message(Lsn(101)));
+        assert!(!again.message(Lsn(140)));
+        assert!(again.message(Lsn(180)));
         let partial = Some(Partial::Events { commit_start: Lsn(200), events: 3 });
         let mut inside = Cursor::new(Position { commit_end: Lsn(100), partial });
         assert!(!inside.message(Lsn(150)), "it came before the transaction that is written in part");
+        assert!(!inside.message(Lsn(200)), "it ends where the commit starts");
         assert!(inside.begin(Lsn(200)) && !inside.event(Lsn(150)));
     }
 
