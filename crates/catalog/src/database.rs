@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
+use model::secret::Secret;
 use tokio_postgres::{Config, NoTls, error::SqlState};
 
 use crate::error::{CatalogError, is_transient};
@@ -29,14 +30,14 @@ pub struct Address {
     pub host: String,
     pub port: u16,
     pub user: String,
-    pub password: String,
+    pub password: Secret,
     pub database: String,
 }
 
 impl Address {
     fn config(&self, database: &str) -> Config {
         let mut config = Config::new();
-        config.host(&self.host).port(self.port).user(&self.user).password(&self.password).dbname(database);
+        config.host(&self.host).port(self.port).user(&self.user).password(self.password.expose()).dbname(database);
         config.options(STATEMENT_TIMEOUT).connect_timeout(Duration::from_secs(3));
         config.keepalives_idle(Duration::from_secs(30));
         config

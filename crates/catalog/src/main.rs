@@ -22,6 +22,7 @@ use std::{
 };
 
 use clap::Parser as _;
+use model::secret::Secret;
 use service::Backoff;
 
 use crate::{
@@ -50,7 +51,7 @@ struct Settings {
     #[arg(long, env = "POSTGRES_USER", default_value = "postgres")]
     postgres_user: String,
     #[arg(long, env = "POSTGRES_PASSWORD", default_value = "postgres", hide_env_values = true)]
-    postgres_password: String,
+    postgres_password: Secret,
     /// Database of the catalog's own; made when missing.
     #[arg(long, env = "CATALOG_DB", default_value = "catalog")]
     database: String,
@@ -70,7 +71,7 @@ struct Settings {
     #[arg(long, env = "AWS_ACCESS_KEY_ID", default_value = "minio")]
     access_key_id: String,
     #[arg(long, env = "AWS_SECRET_ACCESS_KEY", default_value = "minio123", hide_env_values = true)]
-    secret_access_key: String,
+    secret_access_key: Secret,
     /// Whether clients are given the object store's keys. Without a word only on loopback, where the catalog asks
     /// nobody who they are and the playground shall work without further settings.
     #[arg(long, env = "CATALOG_VEND_CREDENTIALS", action = clap::ArgAction::Set)]
@@ -89,7 +90,7 @@ impl Settings {
         ]);
         if self.vend_credentials.unwrap_or(self.bind.is_loopback()) {
             config.insert("s3.access-key-id".to_owned(), self.access_key_id.clone());
-            config.insert("s3.secret-access-key".to_owned(), self.secret_access_key.clone());
+            config.insert("s3.secret-access-key".to_owned(), self.secret_access_key.expose().to_owned());
         }
         config
     }
@@ -115,7 +116,7 @@ fn main() -> ExitCode {
             endpoint: settings.s3_endpoint.clone(),
             region: settings.s3_region.clone(),
             access_key_id: settings.access_key_id.clone(),
-            secret_access_key: settings.secret_access_key.clone(),
+            secret_access_key: settings.secret_access_key.expose().to_owned(),
         });
         context.health.set("postgres", Err("not reached yet".to_owned()));
         let tables = tables::Tables { database: database.clone(), catalog: settings.name.clone() };

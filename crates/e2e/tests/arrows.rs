@@ -17,7 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("s3-sink", &["model", "connect", "topics", "objects", "service"]),
     ("registry", &["model", "topics", "service"]),
     ("object-server", &["service"]),
-    ("catalog", &["service"]),
+    ("catalog", &["model", "service"]),
     ("lake", &["model", "objects", "service"]),
     ("ledger", &["model", "topics", "objects", "service"]),
     ("haus", &["model", "service", "embedded", "migrate", "topics"]),
