@@ -5,9 +5,7 @@ cd "$(dirname "$0")/.."
 from=${1:?folder with the binaries}
 image=${HAUS_IMAGE:-$(sed -n 's/^HAUS_IMAGE=//p' .env)}
 rm -rf .image && mkdir -p .image/bin
-for program in haus cdc-relay s3-sink registry object-server catalog lake seeder ledger; do
-    strip -o ".image/bin/$program" "$from/$program"
-done
+strip -o .image/bin/haus-am-see "$from/haus-am-see"
 docker build -q -f compose/Dockerfile --build-arg BINARIES=prebuilt \
     --build-arg REVISION="$(git rev-parse --short HEAD 2>/dev/null || echo unknown)" -t "$image" . >/dev/null
 rm -rf .image

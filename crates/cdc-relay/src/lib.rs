@@ -20,6 +20,7 @@ pub mod pipeline;
 pub mod plugin;
 pub mod position;
 pub mod postgres;
+pub mod program;
 pub mod progress;
 pub mod records;
 pub mod selection;

@@ -21,6 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("lake", &["model", "objects", "service"]),
     ("ledger", &["model", "topics", "objects", "service"]),
     ("haus", &["model", "service", "embedded", "migrate", "topics"]),
+    ("bundle", &["catalog", "cdc-relay", "haus", "lake", "ledger", "object-server", "registry", "s3-sink", "seeder"]),
     ("testkit", &["embedded"]),
     ("e2e", &[]),
 ];

@@ -22,6 +22,7 @@ pub mod error;
 pub mod lake;
 pub mod marts;
 pub mod offsets;
+pub mod program;
 pub mod raw;
 pub mod report;
 pub mod rows;

@@ -8,5 +8,6 @@
 //! payment, total = sum of items = payment), so that a reader of the change stream can check sums at any moment.
 
 pub mod api;
+pub mod program;
 pub mod simulation;
 pub mod storefront;

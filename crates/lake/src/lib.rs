@@ -1,0 +1,105 @@
+//! `lake`: raw Avro objects in S3 to Iceberg tables stage, shape, serve, and SQL over them. Settings and wiring.
+
+mod catalog;
+mod compaction;
+mod error;
+mod freshness;
+mod http;
+mod keys;
+mod layers;
+#[cfg(test)]
+mod memory_catalog;
+mod offsets;
+mod query;
+mod raw;
+mod serve;
+mod settings;
+mod shape;
+mod sql;
+mod stage;
+mod status;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use clap::Parser;
+use tokio::sync::mpsc;
+
+use crate::{
+    catalog::RestCatalog,
+    keys::Keys,
+    raw::store::LandingZone,
+    serve::{Serve, marts},
+    settings::{Command, Settings},
+    shape::Shape,
+    sql::Engine,
+    stage::Stage,
+    status::Status,
+    tables::Tables,
+    watch::{Jobs, Watch},
+};
+
+/// Requests for a pass that may wait.
+const RUNS_WAITING_MAX: usize = 16;
+
+/// The program, from its arguments to its exit code.
+pub fn main() -> ExitCode {
+    service::run("lake", async |context| {
+        let settings = Settings::parse();
+        let catalog = Arc::new(RestCatalog::new(&settings.catalog_url, &settings.warehouse)?);
+        let tables = Tables::new(catalog, settings.file_io())?;
+        let engine = Engine::new(tables.clone())?;
+        match settings.command.as_ref().unwrap_or(&Command::Watch) {
+            Command::Sql { query, format } => {
+                let answer = query::answer(&engine, query, query::ROWS_MAX).await?;
+                print!("{}", answer.text(*format));
+                Ok(())
+            }
+            Command::Watch => {
+                context.health.set("lake", Err("starting".into()));
+                let jobs = jobs(&settings, &tables, &engine)?;
+                let status = jobs.status.clone();
+                let watch = Watch::new(jobs, Duration::from_millis(settings.poll_ms.max(10)));
+                let (runs, asked) = mpsc::channel(RUNS_WAITING_MAX);
+                let (stop, health) = (context.stop.clone(), context.health.clone());
+                context.tasks.spawn("watch", async move {
+                    watch.run(stop, health, asked).await;
+                    Ok(())
+                });
+                let router = http::router(http::Interface { engine, tables, status, runs });
+                let (http, address) = (context.clone(), SocketAddr::new(settings.bind, settings.port));
+                context.tasks.spawn("http", async move { service::http::serve(address, router, &http).await });
+                context.tasks.join().await
+            }
+            layer => {
+                let done = watch::once(&jobs(&settings, &tables, &engine)?, layer).await?;
+                println!("{done}");
+                Ok(())
+            }
+        }
+    })
+}
+
+/// The lake's jobs as the settings say.
+fn jobs(settings: &Settings, tables: &Tables, engine: &Engine) -> anyhow::Result<Jobs> {
+    let store = objects::Store::new(
+        &settings.s3_endpoint,
+        &settings.s3_region,
+        &settings.access_key_id,
+        &settings.secret_access_key,
+        &settings.raw_bucket,
+    );
+    let store = Arc::new(store.context("set up the landing zone")?);
+    let zone = LandingZone { store, topics_dir: settings.topics_dir.clone() };
+    let marts = Arc::new(marts(&settings.models)?);
+    Ok(Jobs {
+        stage: Stage { tables: tables.clone(), zone, keys: Keys::new(&settings.registry_url) },
+        shape: Shape { tables: tables.clone(), file_rows: settings.shape_file_rows.max(1) },
+        serve: Serve { tables: tables.clone(), engine: engine.clone(), marts },
+        status: Status::default(),
+    })
+}
