@@ -3,6 +3,8 @@
 # the committed state, `make demo`, then `make test`. Shows that no install step is missing. Slow: everything is compiled
 # from nothing (see bench/RESULTS.md).
 #   tests/fresh.sh [demo|test]    only one of the two
+# FRESH_TARGET and FRESH_REGISTRY are folders to use as its target and as cargo's registry, with what was compiled and
+# fetched before: for a quicker look at everything but the compiling.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 compose/standins/engine.sh start
@@ -16,7 +18,10 @@ clone=$(mktemp -d)
 name=haus-fresh-$$
 trap 'docker rm -f "$name" >/dev/null 2>&1; rm -rf "$clone"' EXIT
 git clone -q . "$clone/haus-am-see"
-docker run -d --init --name "$name" --shm-size 256m "$image" sleep infinity >/dev/null
+warm=()
+[ -z "${FRESH_TARGET:-}" ] || warm+=(-v "$FRESH_TARGET:/root/.cache/haus-am-see/target")
+[ -z "${FRESH_REGISTRY:-}" ] || warm+=(-v "$FRESH_REGISTRY:/root/.cargo/registry")
+docker run -d --init --name "$name" --shm-size 256m "${warm[@]}" "$image" sleep infinity >/dev/null
 docker cp -q "$clone/haus-am-see" "$name:/home/haus-am-see" 2>/dev/null || docker cp "$clone/haus-am-see" "$name:/home/haus-am-see"
 docker exec "$name" sh -c 'apt-get update -qq && apt-get install -y -qq --no-install-recommends git make >/dev/null && git config --global --add safe.directory /home/haus-am-see'
 [ $# -gt 0 ] || set -- demo test
