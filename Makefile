@@ -106,3 +106,7 @@ notebooks: notebooks-env ## JupyterLab with the notebooks of scripts/, beside th
 .PHONY: bench-start
 bench-start: build ## Measures start, freshness and memory of the embedded stack
 	@bench/start.sh
+
+.PHONY: bench-sink
+bench-sink: bootstrap ## Measures the sink beside a consumer that only writes to disk
+	@bench/sink/run.sh

@@ -76,6 +76,10 @@ impl RawObject {
         {
             return None;
         }
+        // Keys and headers lie beside the values they belong to.
+        if extension.starts_with("keys.") || extension.starts_with("headers.") {
+            return None;
+        }
         Some(Self {
             topics_dir: topics_dir.to_owned(),
             topic: topic.to_owned(),
@@ -121,6 +125,8 @@ mod tests {
             "",
             "kafka/a/partition=0/b+0+0000000000.avro",
             "kafka/a/partition=1/a+0+0000000000.avro",
+            "kafka/a/partition=0/a+0+0000000000.keys.avro",
+            "kafka/a/partition=0/a+0+0000000000.headers.json.gz",
             "a/partition=0/x",
         ] {
             assert_eq!(RawObject::parse(key), None, "{key}");

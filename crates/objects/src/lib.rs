@@ -11,6 +11,7 @@
 //!
 //! Key names are in [`model::names::RawObject`].
 
+mod access;
 mod error;
 mod listing;
 mod metadata;
@@ -26,6 +27,7 @@ use opendal::layers::{RetryLayer, TimeoutLayer};
 use opendal::options::{ListOptions, WriteOptions};
 use opendal::{Operator, services};
 
+pub use access::{Access, Credentials, CustomerKey, Encryption, Role};
 pub use error::ObjectError;
 pub use metadata::{MetadataError, OFFSET_RUNS, OffsetRun, RawMetadata, offset_runs_text};
 
@@ -102,16 +104,25 @@ impl Store {
         secret_access_key: &Secret,
         bucket: &str,
     ) -> Result<Self, ObjectError> {
-        let service = services::S3::default()
-            .endpoint(endpoint.trim_end_matches('/'))
-            .region(region)
-            .access_key_id(access_key_id)
-            .secret_access_key(secret_access_key.expose())
-            .bucket(bucket)
-            .root("/")
-            // Only what was given counts: no profile or instance role of the machine slips in.
-            .disable_config_load()
-            .disable_ec2_metadata();
+        let settings = StoreSettings {
+            endpoint: endpoint.to_owned(),
+            region: region.to_owned(),
+            access_key_id: access_key_id.to_owned(),
+            secret_access_key: secret_access_key.clone(),
+            bucket: bucket.to_owned(),
+        };
+        Self::open(&settings)
+    }
+
+    /// As [`Store::new`], from settings, reached in another way than by keys and path.
+    ///
+    /// # Errors
+    /// As [`Store::new`].
+    pub fn open_with(settings: &StoreSettings, access: &Access) -> Result<Self, ObjectError> {
+        let StoreSettings { endpoint, region, access_key_id, secret_access_key, bucket } = settings;
+        let service =
+            services::S3::default().endpoint(endpoint.trim_end_matches('/')).region(region).bucket(bucket).root("/");
+        let service = access.apply(service, access_key_id, secret_access_key);
         let builder = Operator::new(service).map_err(|error| error::translate(&error, endpoint, bucket, ""))?;
         let timeout = TimeoutLayer::new().with_timeout(ANSWER_TIMEOUT).with_io_timeout(ANSWER_TIMEOUT);
         let retry = RetryLayer::new()
@@ -129,8 +140,7 @@ impl Store {
     /// # Errors
     /// As [`Store::new`].
     pub fn open(settings: &StoreSettings) -> Result<Self, ObjectError> {
-        let StoreSettings { endpoint, region, access_key_id, secret_access_key, bucket } = settings;
-        Self::new(endpoint, region, access_key_id, secret_access_key, bucket)
+        Self::open_with(settings, &Access::default())
     }
 
     /// Name of the bucket.

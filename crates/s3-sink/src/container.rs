@@ -5,8 +5,11 @@
 //! result is readable by Java Avro, fastavro, Spark and DuckDB; its header repeats the facts of
 //! [`objects::RawMetadata`] under `haus.…`.
 //!
-//! The same records from the same position give the same bytes: the sync marker is derived from the place, so a
-//! file that is written again can be compared with the first.
+//! Blocks are compressed when the file ends, by the task that uploads it. The same records from the same position
+//! give the same bytes: the sync marker is derived from the place, so a file that is written again can be compared
+//! with the first.
+
+use std::io::Write as _;
 
 use bytes::Bytes;
 use objects::{OFFSET_RUNS, RawMetadata};
@@ -14,6 +17,53 @@ use objects::{OFFSET_RUNS, RawMetadata};
 /// A block is closed at this size. Readers hold one block in memory.
 const BLOCK_BYTES: usize = 128 << 10;
 const MAGIC: &[u8; 4] = b"Obj\x01";
+/// Zstandard's own default.
+const ZSTANDARD_LEVEL: i32 = 3;
+
+/// `avro.codec`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Codec {
+    /// Not compressed.
+    Null,
+    /// Raw deflate.
+    Deflate,
+    /// Snappy with a CRC-32.
+    Snappy,
+    /// Zstandard.
+    Zstandard,
+}
+
+impl Codec {
+    /// All, as the setting names them.
+    pub const ALL: [Self; 4] = [Self::Null, Self::Deflate, Self::Snappy, Self::Zstandard];
+
+    /// As the setting and the container's header name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Deflate => "deflate",
+            Self::Snappy => "snappy",
+            Self::Zstandard => "zstandard",
+        }
+    }
+
+    fn compress(self, block: Vec<u8>) -> std::io::Result<Vec<u8>> {
+        match self {
+            Self::Null => Ok(block),
+            Self::Deflate => {
+                let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::default());
+                encoder.write_all(&block)?;
+                encoder.finish()
+            }
+            Self::Snappy => {
+                let mut out = snap::raw::Encoder::new().compress_vec(&block).map_err(std::io::Error::other)?;
+                out.extend_from_slice(&crc32fast::hash(&block).to_be_bytes());
+                Ok(out)
+            }
+            Self::Zstandard => zstd::bulk::compress(&block, ZSTANDARD_LEVEL),
+        }
+    }
+}
 
 /// A value that is not Confluent-framed Avro.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -35,66 +85,81 @@ pub fn unframe(value: &[u8]) -> Result<(u32, &[u8]), NotFramed> {
 #[derive(Debug)]
 pub struct Body {
     sync: [u8; 16],
-    blocks: Vec<Bytes>,
-    block: Vec<u8>,
-    block_records: u64,
-    bytes: usize,
+    blocks: Vec<Block>,
+    block: Block,
+}
+
+#[derive(Debug, Default)]
+struct Block {
+    records: u64,
+    data: Vec<u8>,
+}
+
+/// What stands in a container's header.
+#[derive(Debug)]
+pub struct Header<'a> {
+    /// Writer schema, kept verbatim.
+    pub schema: &'a str,
+    /// Compression of the blocks.
+    pub codec: Codec,
+    /// Further entries.
+    pub entries: Vec<(String, String)>,
+}
+
+impl<'a> Header<'a> {
+    /// The header of an object that says what it covers. `runs` is [`objects::offset_runs_text`].
+    pub fn new(schema: &'a str, codec: Codec, metadata: &RawMetadata, runs: Option<String>) -> Self {
+        let mut entries = metadata.to_container_entries();
+        entries.extend(runs.map(|runs| (OFFSET_RUNS.to_owned(), runs)));
+        Self { schema, codec, entries }
+    }
 }
 
 impl Body {
     /// An empty body for a file of this place.
     pub fn new(topic: &str, partition: i32, start_offset: i64) -> Self {
         let sync = sync_marker(topic, partition, start_offset);
-        Self { sync, blocks: Vec::new(), block: Vec::new(), block_records: 0, bytes: 0 }
+        Self { sync, blocks: Vec::new(), block: Block::default() }
     }
 
     /// Add one record's Avro bytes.
     pub fn append(&mut self, datum: &[u8]) {
-        self.block.extend_from_slice(datum);
-        self.block_records += 1;
-        self.bytes += datum.len();
-        if self.block.len() >= BLOCK_BYTES {
-            self.close_block();
+        self.block.data.extend_from_slice(datum);
+        self.block.records += 1;
+        if self.block.data.len() >= BLOCK_BYTES {
+            self.blocks.push(std::mem::take(&mut self.block));
         }
     }
 
-    /// Record bytes held.
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    fn close_block(&mut self) {
-        if self.block_records == 0 {
-            return;
+    /// The whole file in pieces. Costs time when it is compressed.
+    ///
+    /// # Errors
+    /// When compressing fails.
+    pub fn finish(mut self, header: &Header<'_>) -> std::io::Result<Vec<Bytes>> {
+        if self.block.records > 0 {
+            self.blocks.push(std::mem::take(&mut self.block));
         }
-        let mut head = Vec::with_capacity(20);
-        put_long(&mut head, i64::try_from(self.block_records).unwrap_or(i64::MAX));
-        put_long(&mut head, i64::try_from(self.block.len()).unwrap_or(i64::MAX));
-        self.blocks.push(head.into());
-        let mut data = std::mem::take(&mut self.block);
-        data.extend_from_slice(&self.sync);
-        self.blocks.push(data.into());
-        self.block_records = 0;
-    }
-
-    /// The whole file in pieces, and its metadata with the checksum set. `runs` is [`objects::offset_runs_text`].
-    pub fn finish(mut self, schema: &str, metadata: RawMetadata, runs: Option<String>) -> (Vec<Bytes>, RawMetadata) {
-        self.close_block();
-        let mut pieces = Vec::with_capacity(self.blocks.len() + 1);
-        pieces.push(header(schema, &metadata, runs, &self.sync));
-        pieces.extend(self.blocks);
-        let crc = pieces.iter().fold(0, |crc, piece| crc32c::crc32c_append(crc, piece));
-        (pieces, RawMetadata { crc32c: Some(crc), ..metadata })
+        let mut pieces = Vec::with_capacity(self.blocks.len() * 2 + 1);
+        pieces.push(header_bytes(header, &self.sync));
+        for Block { records, data } in self.blocks {
+            let mut data = header.codec.compress(data)?;
+            let mut head = Vec::with_capacity(20);
+            put_long(&mut head, i64::try_from(records).unwrap_or(i64::MAX));
+            put_long(&mut head, i64::try_from(data.len()).unwrap_or(i64::MAX));
+            data.extend_from_slice(&self.sync);
+            pieces.extend([head.into(), data.into()]);
+        }
+        Ok(pieces)
     }
 }
 
-fn header(schema: &str, metadata: &RawMetadata, runs: Option<String>, sync: &[u8; 16]) -> Bytes {
-    let mut entries = vec![("avro.schema".to_owned(), schema.to_owned()), ("avro.codec".to_owned(), "null".to_owned())];
-    entries.extend(metadata.to_container_entries());
-    entries.extend(runs.map(|runs| (OFFSET_RUNS.to_owned(), runs)));
+fn header_bytes(header: &Header<'_>, sync: &[u8; 16]) -> Bytes {
+    let count = header.entries.len() + 2;
     let mut out = MAGIC.to_vec();
-    put_long(&mut out, i64::try_from(entries.len()).unwrap_or(i64::MAX));
-    for (name, value) in entries {
+    put_long(&mut out, i64::try_from(count).unwrap_or(i64::MAX));
+    let own = [("avro.schema", header.schema), ("avro.codec", header.codec.name())];
+    let entries = header.entries.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    for (name, value) in own.into_iter().chain(entries) {
         put_bytes(&mut out, name.as_bytes());
         put_bytes(&mut out, value.as_bytes());
     }
@@ -103,13 +168,14 @@ fn header(schema: &str, metadata: &RawMetadata, runs: Option<String>, sync: &[u8
     out.into()
 }
 
-fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+/// Avro's bytes and strings: their length, then they.
+pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_long(out, i64::try_from(bytes.len()).unwrap_or(i64::MAX));
     out.extend_from_slice(bytes);
 }
 
 /// Avro's long: zigzag, seven bits a byte, low bits first.
-fn put_long(out: &mut Vec<u8>, value: i64) {
+pub fn put_long(out: &mut Vec<u8>, value: i64) {
     let mut rest = ((value << 1) ^ (value >> 63)) as u64;
     while rest >= 0x80 {
         out.push((rest as u8) | 0x80);
@@ -140,7 +206,7 @@ mod tests {
 
     const SCHEMA: &str = r#"{"type":"record","name":"Key","namespace":"s.p.t","fields":[{"name":"id","type":"long"},{"name":"s","type":["null","string"],"default":null}],"connect.name":"s.p.t.Key"}"#;
 
-    fn file(values: &[(i64, Option<String>)]) -> (Vec<u8>, RawMetadata) {
+    fn file(values: &[(i64, Option<String>)], codec: Codec) -> Vec<u8> {
         let schema = Schema::parse_str(SCHEMA).unwrap();
         let mut body = Body::new("t", 0, 7);
         for (id, text) in values {
@@ -159,8 +225,7 @@ mod tests {
             schema_id: 3,
             crc32c: None,
         };
-        let (pieces, metadata) = body.finish(SCHEMA, metadata, None);
-        (pieces.concat(), metadata)
+        body.finish(&Header::new(SCHEMA, codec, &metadata, None)).unwrap().concat()
     }
 
     fn read(bytes: &[u8]) -> Vec<(i64, Option<String>)> {
@@ -179,24 +244,26 @@ mod tests {
 
     #[test]
     fn the_writer_schema_is_kept_verbatim_in_the_header() {
-        let (bytes, _) = file(&[(1, None)]);
+        let bytes = file(&[(1, None)], Codec::Snappy);
         assert!(bytes.windows(SCHEMA.len()).any(|window| window == SCHEMA.as_bytes()));
     }
 
     #[test]
     fn a_file_of_many_blocks_is_read_by_another_implementation() {
         let values: Vec<_> = (0..5000).map(|id| (id, Some("x".repeat(100)))).collect();
-        let (bytes, _) = file(&values);
-        assert!(bytes.len() > 3 * BLOCK_BYTES);
-        assert_eq!(read(&bytes), values);
+        for codec in Codec::ALL {
+            let bytes = file(&values, codec);
+            assert_eq!(bytes.len() > 3 * BLOCK_BYTES, codec == Codec::Null, "{codec:?}");
+            assert_eq!(read(&bytes), values, "{codec:?}");
+        }
     }
 
     #[test]
-    fn the_same_records_give_the_same_bytes_and_the_checksum_covers_them() {
+    fn the_same_records_give_the_same_bytes() {
         let values = [(1, Some("a".to_owned())), (2, None)];
-        let (bytes, metadata) = file(&values);
-        assert_eq!(bytes, file(&values).0);
-        assert_eq!(metadata.crc32c, Some(crc32c::crc32c(&bytes)));
+        for codec in Codec::ALL {
+            assert_eq!(file(&values, codec), file(&values, codec));
+        }
     }
 
     #[test]
@@ -208,9 +275,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_record_comes_back_in_order(values in prop::collection::vec((any::<i64>(), prop::option::of("[a-z]{0,300}")), 0..200)) {
-            let (bytes, _) = file(&values);
-            prop_assert_eq!(read(&bytes), values);
+        fn every_record_comes_back_in_order(values in prop::collection::vec((any::<i64>(), prop::option::of("[a-z]{0,300}")), 0..200), codec in 0..Codec::ALL.len()) {
+            prop_assert_eq!(read(&file(&values, Codec::ALL[codec])), values);
         }
 
         #[test]

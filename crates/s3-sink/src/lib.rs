@@ -1,10 +1,15 @@
-//! `s3-sink`: Connect worker that copies topics into S3 as Avro object containers, each record exactly once.
+//! `s3-sink`: Connect worker that copies topics into S3, each record exactly once.
 //!
 //! Kafka ▶ this ▶ `s3://raw/kafka/…` ▶ lake. See `session` for the flow and `publish` for exactly once.
 
+mod avro;
 mod config;
 mod container;
 mod crash;
+mod format;
+mod group;
+mod intake;
+mod layout;
 mod partition;
 mod plan;
 mod plugin;
@@ -12,7 +17,9 @@ mod publish;
 mod resume;
 mod rotation;
 mod session;
+mod shape;
 mod task;
+mod zone;
 
 use std::process::ExitCode;
 use std::sync::Arc;

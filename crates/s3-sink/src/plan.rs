@@ -19,6 +19,8 @@ pub struct Resume {
     /// Where an object exists already beyond the position, because one before it was deleted: no file may reach
     /// over it.
     pub barrier: Option<i64>,
+    /// What is made next ends exactly at the barrier, whatever rotation says: its files are written down in the bucket.
+    pub pinned: bool,
 }
 
 /// What the planner needs to know of a record.
@@ -86,13 +88,20 @@ pub struct PartitionPlan {
     sealed: VecDeque<FilePlan>,
     publishing: bool,
     barrier: Option<i64>,
+    pinned: bool,
 }
 
 impl PartitionPlan {
     /// Begin where `resume` says.
     pub fn new(resume: Resume) -> Self {
         let open = FilePlan::empty(resume.position);
-        Self { open, sealed: VecDeque::new(), publishing: false, barrier: resume.barrier }
+        let Resume { barrier, pinned, .. } = resume;
+        Self { open, sealed: VecDeque::new(), publishing: false, barrier, pinned }
+    }
+
+    /// Where the open file has to end, when that is written down already.
+    pub fn pinned(&self) -> Option<i64> {
+        self.barrier.filter(|_| self.pinned)
     }
 
     /// The open file.
@@ -130,16 +139,20 @@ impl PartitionPlan {
         }
         self.open.records += 1;
         self.open.bytes += record.bytes;
-        self.open.records >= rotation.records_max || self.open.bytes >= rotation.file_bytes_max
+        !self.pinned && (self.open.records >= rotation.records_max || self.open.bytes >= rotation.file_bytes_max)
     }
 
     /// End the open file; the next one begins at `next` (at the barrier, when that is earlier), or after the last
     /// record when that is later. False when there is nothing to publish: the file stays open.
     pub fn seal(&mut self, next: i64) -> bool {
         let reached = self.barrier.filter(|barrier| next >= *barrier);
+        if self.pinned && reached.is_none() {
+            return false;
+        }
         let next = reached.unwrap_or(next).max(self.open.next);
         if reached.is_some() {
             self.barrier = None;
+            self.pinned = false;
         }
         if self.open.records == 0 {
             if reached.is_some() {
@@ -155,7 +168,7 @@ impl PartitionPlan {
 
     /// When the open file ends by time.
     pub fn deadline(&self) -> Option<Millis> {
-        self.open.deadline
+        self.open.deadline.filter(|_| !self.pinned)
     }
 
     /// The next file to publish, unless one is on its way: objects of a partition are published in order, since

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::zone::Zone;
 
 fn rotation(records_max: u64) -> Rotation {
-    Rotation { records_max, file_bytes_max: 1000, interval_ms: Some(100), schedule_ms: None, zone_ms: 0 }
+    Rotation { records_max, file_bytes_max: 1000, interval_ms: Some(100), schedule_ms: None, zone: Zone::UTC }
 }
 
 fn record(offset: i64, schema: u32) -> Seen {
@@ -16,7 +17,7 @@ fn record(offset: i64, schema: u32) -> Seen {
 }
 
 fn begin(position: i64) -> PartitionPlan {
-    PartitionPlan::new(Resume { position, barrier: None })
+    PartitionPlan::new(Resume { position, barrier: None, pinned: false })
 }
 
 #[test]
@@ -59,13 +60,26 @@ fn tombstones_lie_inside_a_files_range_and_alone_make_no_file() {
 
 #[test]
 fn a_file_ends_before_an_object_that_is_there() {
-    let mut plan = PartitionPlan::new(Resume { position: 0, barrier: Some(3) });
+    let mut plan = PartitionPlan::new(Resume { position: 0, barrier: Some(3), pinned: false });
     plan.append(&record(1, 1), &rotation(9), 0);
     assert_eq!(plan.step(&record(5, 1)), Step::SealThenAppend);
     assert!(plan.seal(5));
     assert_eq!(plan.start_publishing().map(|file| (file.start, file.next)), Some((0, 3)));
     assert_eq!(plan.open().start, 3);
     assert_eq!(plan.step(&record(5, 1)), Step::Append);
+}
+
+#[test]
+fn what_is_pinned_ends_where_it_is_written_down_whatever_rotation_says() {
+    let mut plan = PartitionPlan::new(Resume { position: 0, barrier: Some(4), pinned: true });
+    for offset in 0..3 {
+        assert!(!plan.append(&record(offset, 1), &rotation(2), 0));
+    }
+    assert!(!plan.seal(3), "neither pressure nor the clock end it");
+    assert_eq!((plan.deadline(), plan.pinned()), (None, Some(4)));
+    assert!(plan.seal(4));
+    assert_eq!(plan.start_publishing().map(|file| (file.start, file.next)), Some((0, 4)));
+    assert_eq!(plan.pinned(), None);
 }
 
 /// A step of the model.
@@ -124,7 +138,7 @@ fn look_up(objects: &Objects, committed: i64) -> Resume {
     while let Some((next, _)) = objects.get(&position) {
         position = *next;
     }
-    Resume { position, barrier: objects.range(position..).next().map(|(start, _)| *start) }
+    Resume { position, barrier: objects.range(position..).next().map(|(start, _)| *start), pinned: false }
 }
 
 /// One writer over the log, as `session` drives the planner.

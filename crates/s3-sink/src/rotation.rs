@@ -2,6 +2,8 @@
 //!
 //! Pure. Names and meaning as in Confluent's sink with its wall-clock timestamp extractor.
 
+use crate::zone::Zone;
+
 /// Milliseconds since 1970-01-01 UTC.
 pub type Millis = i64;
 
@@ -16,8 +18,8 @@ pub struct Rotation {
     pub interval_ms: Option<Millis>,
     /// `rotate.schedule.interval.ms`: files end at multiples of this since midnight in `timezone`.
     pub schedule_ms: Option<Millis>,
-    /// What the time zone adds to UTC.
-    pub zone_ms: Millis,
+    /// `timezone`.
+    pub zone: Zone,
 }
 
 const DAY_MS: Millis = 86_400_000;
@@ -32,10 +34,11 @@ impl Rotation {
 
     /// The first multiple of `interval` since the zone's midnight after `now`.
     fn next_scheduled(&self, now: Millis, interval: Millis) -> Millis {
-        let local = now + self.zone_ms;
+        let offset = self.zone.offset_ms(now);
+        let local = now + offset;
         let midnight = local - local.rem_euclid(DAY_MS);
         let passed = (local - midnight) / interval;
-        midnight + (passed + 1) * interval - self.zone_ms
+        midnight + (passed + 1) * interval - offset
     }
 }
 
@@ -46,7 +49,7 @@ mod tests {
     use super::*;
 
     fn rotation(interval_ms: Option<Millis>, schedule_ms: Option<Millis>, zone_ms: Millis) -> Rotation {
-        Rotation { records_max: 1000, file_bytes_max: 1 << 20, interval_ms, schedule_ms, zone_ms }
+        Rotation { records_max: 1000, file_bytes_max: 1 << 20, interval_ms, schedule_ms, zone: Zone::Fixed(zone_ms) }
     }
 
     #[test]

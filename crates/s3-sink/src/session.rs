@@ -22,11 +22,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use topics::{ConsumeError, Consumer, Event, Offset, Record, StartAt, TopicPartition};
 
-use crate::config::{OnNull, SinkConfig};
-use crate::container::unframe;
+use crate::config::SinkConfig;
 use crate::crash;
+use crate::intake::{Intake, Outcome, RecordError};
 use crate::partition::{Partition, Partitions};
-use crate::plan::Seen;
 use crate::publish::{PublishError, Published, Publisher};
 use crate::resume;
 use crate::rotation::Millis;
@@ -51,6 +50,7 @@ pub struct Session {
     consumer: Arc<Consumer>,
     report: Reporter,
     stop: CancellationToken,
+    intake: Intake,
     partitions: Partitions,
     uploads: JoinSet<Upload>,
     to_commit: HashMap<TopicPartition, i64>,
@@ -75,6 +75,7 @@ impl Session {
         stop: CancellationToken,
     ) -> Self {
         Self {
+            intake: Intake::new(config.reading.clone(), Arc::clone(&config.shape)),
             config,
             publisher,
             consumer: Arc::new(consumer),
@@ -109,7 +110,7 @@ impl Session {
             self.relieve();
             self.start_uploads();
             let wake = self.until_deadline();
-            let may_read = self.partitions.bytes() < self.config.files_bytes_max();
+            let may_read = self.may_read();
             let commit_again = (!self.to_commit.is_empty()).then_some(COMMIT_RETRY);
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
@@ -129,11 +130,12 @@ impl Session {
     async fn turn(&mut self, consumer: &Consumer, first: Result<Event<'_>, ConsumeError>) -> Result<(), TaskError> {
         let mut event = Some(first);
         let mut records = 0;
+        let mut room = self.config.files_bytes_max().saturating_sub(self.partitions.bytes());
         let now = now_ms();
         while let Some(current) = event.take() {
             match current {
                 Ok(Event::Record(record)) => {
-                    self.take(&record, now)?;
+                    room = room.saturating_sub(self.take(&record, now).await?);
                     records += 1;
                 }
                 Ok(Event::Assigned(partitions)) => self.assigned(partitions).await?,
@@ -141,7 +143,7 @@ impl Session {
                 Ok(Event::End(_)) => {}
                 Err(error) => return self.consume_error(error).await,
             }
-            if records >= RECORDS_PER_TURN_MAX || self.partitions.bytes() >= self.config.files_bytes_max() {
+            if records >= RECORDS_PER_TURN_MAX || room == 0 {
                 break;
             }
             event = consumer.try_next();
@@ -150,26 +152,43 @@ impl Session {
         Ok(())
     }
 
-    fn take(&mut self, record: &Record<'_>, now: Millis) -> Result<(), TaskError> {
+    /// Take a record into its partition's files; the bytes they grew by.
+    async fn take(&mut self, record: &Record<'_>, now: Millis) -> Result<usize, TaskError> {
+        while let Some(id) = self.intake.unknown_schema(record) {
+            let schema = match self.publisher.schema(&record.topic_partition(), id, &self.stop).await {
+                Ok(schema) => schema,
+                Err(PublishError::Stopped) => return Ok(0),
+                Err(PublishError::Definite(reason)) => return Err(TaskError::Fail(reason)),
+            };
+            self.intake.learn(id, &schema).map_err(|error| TaskError::Fail(error.0))?;
+        }
         // A partition that was taken away may still have records on their way to us.
-        let Some(partition) = self.partitions.get_mut(record.topic(), record.partition().0) else { return Ok(()) };
-        let offset = record.offset().0;
-        let Some(value) = record.value() else {
-            if self.config.on_null == OnNull::Fail {
-                return Err(TaskError::Fail(format!(
-                    "{} offset {offset} has no value (a tombstone): set behavior.on.null.values to ignore, or \
-                     tombstones.on.delete to false in the source connector",
-                    record.topic_partition()
-                )));
+        let Some(partition) = self.partitions.get_mut(record.topic(), record.partition().0) else { return Ok(0) };
+        match self.intake.record(record, now) {
+            Ok(Outcome::Take(taken)) => {
+                let bytes = taken.bytes();
+                partition.take(&taken, &self.config.rotation, now);
+                Ok(bytes)
             }
-            partition.take(&Seen { offset, schema_id: None, bytes: 0 }, &[], &self.config.rotation, now);
-            return Ok(());
-        };
-        let (schema_id, datum) = unframe(value)
-            .map_err(|error| TaskError::Fail(format!("{} offset {offset}: {error}", record.topic_partition())))?;
-        let seen = Seen { offset, schema_id: Some(schema_id), bytes: datum.len() };
-        partition.take(&seen, datum, &self.config.rotation, now);
-        Ok(())
+            Ok(Outcome::Pass) => {
+                partition.pass(record.offset().0, &self.config.rotation, now);
+                Ok(0)
+            }
+            Err(error) => Self::errant(error).map(|()| 0),
+        }
+    }
+
+    /// What becomes of a record that cannot be taken: the task fails. `errors.tolerance` and dead letter queues are
+    /// decided here; a record that is passed over goes to `Partition::pass`, so that the range still covers it.
+    fn errant(error: RecordError) -> Result<(), TaskError> {
+        Err(TaskError::Fail(error.0))
+    }
+
+    /// Whether there is room for more records. What is written down in the bucket has to be read whole, however much it
+    /// is; it was bounded when it was written down.
+    fn may_read(&self) -> bool {
+        let stuck = || self.uploads.is_empty() && self.partitions.iter().any(Partition::pinned);
+        self.partitions.bytes() < self.config.files_bytes_max() || stuck()
     }
 
     /// Under memory pressure the largest open file ends early, as long as there is room for its upload.
@@ -177,7 +196,7 @@ impl Session {
         if self.uploads.len() >= UPLOADS_MAX || self.partitions.bytes() < self.config.files_bytes_max() {
             return;
         }
-        if let Some(largest) = self.partitions.iter_mut().max_by_key(|partition| partition.open_bytes()) {
+        if let Some(largest) = self.partitions.iter_mut().max_by_key(|partition| partition.sealable_bytes()) {
             largest.seal(0);
         }
     }
@@ -187,10 +206,10 @@ impl Session {
             if self.uploads.len() >= UPLOADS_MAX {
                 return;
             }
-            if let Some((plan, body)) = partition.start_publishing() {
+            if let Some(batch) = partition.start_publishing() {
                 let (publisher, at, stop) = (self.publisher.clone(), partition.at.clone(), partition.stop.clone());
                 self.uploads.spawn(async move {
-                    let outcome = publisher.publish(at.clone(), plan, body, stop.clone()).await;
+                    let outcome = publisher.publish(at.clone(), batch, stop.clone()).await;
                     (at, stop, outcome)
                 });
             }
@@ -222,24 +241,24 @@ impl Session {
 
     /// An object was there already: drop what was read for this partition and go on behind it.
     async fn take_over(&mut self, at: TopicPartition, next: i64) -> Result<(), TaskError> {
-        let resume = match resume::look_up(&self.publisher, &at, next, &self.stop).await {
-            Ok(resume) => resume,
+        let (resume, pinned) = match resume::look_up(&self.publisher, &at, next, &self.stop).await {
+            Ok(found) => found,
             Err(PublishError::Stopped) => return Ok(()),
             Err(PublishError::Definite(reason)) => return Err(TaskError::Fail(reason)),
         };
         tracing::info!("{at}: an object was there already, going on at {}", resume.position);
         self.to_commit.insert(at.clone(), resume.position);
         self.partitions.remove(&at);
-        self.partitions.insert(Partition::new(at.clone(), resume));
+        self.partitions.insert(Partition::new(at.clone(), resume, pinned, Arc::clone(&self.config.shape)));
         let (consumer, start) = (Arc::clone(&self.consumer), StartAt::Offset(Offset(resume.position)));
         blocking(move || consumer.seek(&at, start)).await
     }
 
     fn note(&mut self, at: &TopicPartition, published: &Published) {
-        self.totals.objects += u64::from(!published.existed);
+        self.totals.objects += published.objects;
         self.totals.taken_over += u64::from(published.existed);
         self.totals.bytes += published.bytes;
-        metrics::counter!("s3_sink_objects_total").increment(u64::from(!published.existed));
+        metrics::counter!("s3_sink_objects_total").increment(published.objects);
         metrics::counter!("s3_sink_objects_taken_over_total").increment(u64::from(published.existed));
         metrics::counter!("s3_sink_bytes_total").increment(published.bytes);
         self.report.active_topic(&at.topic);
@@ -298,8 +317,8 @@ impl Session {
         });
         let found: Vec<_> = futures::stream::iter(lookups).buffer_unordered(LOOKUPS_MAX).collect().await;
         for (at, start, resume) in found {
-            let resume = match resume {
-                Ok(resume) => resume,
+            let (resume, pinned) = match resume {
+                Ok(found) => found,
                 Err(PublishError::Stopped) => return Ok(()),
                 Err(PublishError::Definite(reason)) => return Err(TaskError::Fail(reason)),
             };
@@ -309,7 +328,7 @@ impl Session {
             }
             self.consumer.start_at(at.clone(), StartAt::Offset(Offset(resume.position)));
             self.report.active_topic(&at.topic);
-            self.partitions.insert(Partition::new(at, resume));
+            self.partitions.insert(Partition::new(at, resume, pinned, Arc::clone(&self.config.shape)));
         }
         Ok(())
     }

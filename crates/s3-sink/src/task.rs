@@ -6,6 +6,7 @@ use std::time::Duration;
 use connect::{TaskContext, TaskError};
 use objects::Store;
 use service::Backoff;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use topics::{Admin, AdminError, Cluster, Consumer, ConsumerSettings, RegistryClient};
 
@@ -20,6 +21,9 @@ const TOPIC_POLL: Duration = Duration::from_millis(500);
 /// Topics of one source appear together; a member that joins for each would rebalance the group each time.
 const TOPICS_SETTLE: Duration = Duration::from_secs(1);
 
+/// Objects of a task that are compressed or turned into Parquet at once: each needs memory beside its records.
+const MAKERS_MAX: usize = 2;
+
 /// Run a task until it is stopped.
 ///
 /// # Errors
@@ -28,10 +32,14 @@ pub async fn run(context: TaskContext) -> Result<(), TaskError> {
     let config = SinkConfig::parse(&context.config).map_err(|errors| {
         TaskError::Fail(errors.into_iter().map(|error| error.message).collect::<Vec<_>>().join("; "))
     })?;
-    let store = Store::open(&config.store).map_err(|error| TaskError::Fail(error.to_string()))?;
+    let store = Store::open_with(&config.store, &config.access).map_err(|error| TaskError::Fail(error.to_string()))?;
     let registry_url = config.registry_url.as_deref().unwrap_or(&context.worker.registry_url);
-    let publisher =
-        Publisher { store, topics_dir: config.topics_dir.clone(), registry: RegistryClient::new(registry_url) };
+    let publisher = Publisher {
+        store,
+        shape: Arc::clone(&config.shape),
+        registry: RegistryClient::new(registry_url),
+        makers: Arc::new(Semaphore::new(MAKERS_MAX)),
+    };
     let cluster = Cluster::new(&context.worker.bootstrap, &format!("{}-{}", context.connector, context.task));
     let group = model::names::connector_group(&context.connector);
     let settings = ConsumerSettings {

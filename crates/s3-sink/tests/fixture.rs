@@ -15,11 +15,18 @@ use topics::{
     Admin, Cluster, Partition, RecordOut, RegistryClient, TopicPlan, TransactionSettings, TransactionalProducer,
 };
 
-/// Two schemas: the second has another field.
-const SCHEMAS: [&str; 2] = [
+/// The second has another field, the third what layouts look at.
+const SCHEMAS: [&str; 3] = [
     r#"{"type":"record","name":"Row","fields":[{"name":"id","type":"long"}]}"#,
     r#"{"type":"record","name":"Row","fields":[{"name":"id","type":"long"},{"name":"n","type":"long","default":0}]}"#,
+    r#"{"type":"record","name":"Row","fields":[{"name":"id","type":"long"},{"name":"kind","type":["null","string"],"default":null},{"name":"at","type":"long"}]}"#,
 ];
+/// Schema with `kind` and `at`.
+pub const WITH_TIME: usize = 2;
+/// Hours over which `at` is spread.
+pub const HOURS: i64 = 3;
+/// 2026-06-30 10:00 UTC.
+pub const FIRST_HOUR_MS: i64 = 1_782_813_600_000;
 
 pub const PARTITIONS: i32 = 3;
 
@@ -89,7 +96,12 @@ impl World {
                 self.next_id += 1;
                 let partition = i32::try_from(id % i64::from(PARTITIONS)).unwrap();
                 let value = framed(id, schema);
-                let record = RecordOut::to(&self.topic).partition(Partition(partition)).value(&value);
+                let key = format!("key {id}");
+                let headers = topics::Headers::new().with("h", Some(key.as_bytes()));
+                let mut record = RecordOut::to(&self.topic).partition(Partition(partition)).value(&value);
+                if schema == WITH_TIME {
+                    record = record.key(key.as_bytes()).headers(&headers);
+                }
                 self.producer.send(record).unwrap();
                 if commit {
                     self.sent.entry(partition).or_default().push(id);
@@ -160,7 +172,13 @@ impl World {
     }
 
     pub async fn register(&self, sink: &Sink, changes: &[(&str, &str)]) {
-        let body = json!({ "name": self.connector, "config": self.config(changes) });
+        self.register_as(sink, &self.connector, changes).await;
+    }
+
+    /// Another connector on the same topic.
+    pub async fn register_as(&self, sink: &Sink, name: &str, changes: &[(&str, &str)]) {
+        let name = if name == self.connector { name.to_owned() } else { format!("{}-{name}", self.connector) };
+        let body = json!({ "name": name, "config": self.config(changes) });
         let answer = self.http.post(format!("{}/connectors", sink.url)).json(&body).send().await.unwrap();
         let status = answer.status();
         assert!(status == 201 || status == 409, "{status}: {}", answer.text().await.unwrap());
@@ -179,6 +197,105 @@ impl World {
     /// Create another topic.
     pub async fn topic_appears(&self, name: &str) {
         Admin::new(&self.cluster).unwrap().create_topic(&TopicPlan::new(name, 1)).await.unwrap();
+    }
+
+    /// All keys below the topic's folder.
+    pub async fn keys(&self) -> Vec<String> {
+        let prefix = RawObject::topic_prefix("kafka", &self.topic);
+        let listed: Vec<_> = self.store.list_after(&prefix, "").try_collect().await.unwrap();
+        listed.into_iter().map(|object| object.key).collect()
+    }
+
+    /// Wait until `records` are in the topic's objects below `topics_dir`, and copy these into a folder.
+    pub async fn download(&self, topics_dir: &str, extension: &str, records: u64, folder: &std::path::Path) {
+        let prefix = RawObject::topic_prefix(topics_dir, &self.topic);
+        let objects = wait_until("the records are in objects", Duration::from_secs(60), async || {
+            let listed: Vec<_> = self.store.list_after(&prefix, "").try_collect().await.unwrap();
+            let mut sum = 0;
+            for object in &listed {
+                let head = self.store.head(&object.key).await.unwrap().unwrap();
+                sum += RawMetadata::from_metadata(&head.metadata).unwrap().record_count;
+            }
+            (sum >= records).then_some(listed)
+        })
+        .await;
+        std::fs::create_dir_all(folder).unwrap();
+        for object in objects {
+            let name = object.key.rsplit('/').next().unwrap();
+            assert!(name.ends_with(extension), "{name}");
+            std::fs::write(folder.join(name), self.store.get(&object.key).await.unwrap()).unwrap();
+        }
+    }
+
+    /// Port of the object server.
+    pub fn objects_port(&self) -> u16 {
+        self.objects_port
+    }
+
+    /// Wait until each record's id is in an object, then check that each is there once and in the folder it belongs to.
+    /// `ids` reads an object's ids, `folder` says where an id belongs; none: anywhere.
+    pub async fn check_layout(&self, ids: impl Fn(&[u8]) -> Vec<i64>, folder: impl Fn(i64) -> Option<String>) {
+        let sent: std::collections::BTreeSet<i64> = self.sent.values().flatten().copied().collect();
+        wait_until("every record is in an object", Duration::from_secs(120), async || {
+            let mut records = 0;
+            for key in self.keys().await.iter().filter(|key| is_values(key)) {
+                let head = self.store.head(key).await.unwrap().unwrap();
+                records += RawMetadata::from_metadata(&head.metadata).unwrap().record_count;
+            }
+            records >= sent.len() as u64
+        })
+        .await;
+        let mut found = Vec::new();
+        for key in self.keys().await.iter().filter(|key| is_values(key)) {
+            let bytes = self.store.get(key).await.unwrap();
+            let head = self.store.head(key).await.unwrap().unwrap();
+            let metadata = RawMetadata::from_metadata(&head.metadata).unwrap();
+            assert_eq!(metadata.crc32c, Some(crc32c::crc32c(&bytes)), "{key}");
+            let held = ids(&bytes);
+            assert_eq!(metadata.record_count, held.len() as u64, "{key}");
+            for id in &held {
+                if let Some(folder) = folder(*id) {
+                    assert!(key.contains(&format!("/{folder}/")), "{id} is in {key}, not in {folder}");
+                }
+            }
+            found.extend(held);
+        }
+        found.sort_unstable();
+        let sent: Vec<i64> = sent.into_iter().collect();
+        assert_eq!(found, sent, "every record once");
+    }
+
+    /// Wait until the group has committed the end of each partition's last plan, and check that plans chain.
+    pub async fn check_plans(&self) {
+        let prefix = RawObject::topic_prefix("kafka/_haus_plans", &self.topic);
+        let mut ends = BTreeMap::new();
+        let listed: Vec<_> = self.store.list_after(&prefix, "").try_collect().await.unwrap();
+        for object in listed {
+            let head = self.store.head(&object.key).await.unwrap().unwrap();
+            let metadata = RawMetadata::from_metadata(&head.metadata).unwrap();
+            let raw = RawObject::parse(&object.key).unwrap();
+            let expected = ends.insert(raw.partition, metadata.next_offset).unwrap_or(0);
+            assert_eq!(metadata.start_offset, expected, "plans chain: {}", object.key);
+        }
+        self.wait_committed(&ends).await;
+    }
+
+    /// Another topic with many partitions, each with so many records of about so many bytes.
+    pub async fn wide_topic(&self, partitions: i32, records: usize, bytes: usize) -> String {
+        let name = fresh_name("wide");
+        Admin::new(&self.cluster).unwrap().create_topic(&TopicPlan::new(name.as_str(), partitions)).await.unwrap();
+        tokio::task::block_in_place(|| {
+            let mut value = framed(0, 0);
+            value.resize(bytes, 0);
+            for _ in 0..records {
+                self.producer.begin().unwrap();
+                for partition in 0..partitions {
+                    self.producer.send(RecordOut::to(&name).partition(Partition(partition)).value(&value)).unwrap();
+                }
+                self.producer.commit().unwrap();
+            }
+        });
+        name
     }
 
     /// Number of records in objects so far.
@@ -242,13 +359,17 @@ impl World {
         for (raw, metadata, _) in self.objects().await {
             ends.insert(raw.partition, metadata.next_offset);
         }
+        self.wait_committed(&ends).await;
+    }
+
+    async fn wait_committed(&self, ends: &BTreeMap<i32, i64>) {
         let admin = Admin::new(&self.cluster).unwrap();
         let group = model::names::connector_group(&self.connector);
         wait_until("the group stands at the end of the objects", Duration::from_secs(20), async || {
             let offsets = admin.group_offsets(&group).await.unwrap();
             let committed: BTreeMap<_, _> =
                 offsets.into_iter().map(|offset| (offset.partition.partition.0, offset.committed.0)).collect();
-            committed == ends
+            committed == *ends
         })
         .await;
     }
@@ -265,6 +386,22 @@ impl World {
     }
 }
 
+/// Whether a key is one of values, not of keys or headers beside them.
+fn is_values(key: &str) -> bool {
+    !key.contains(".keys.") && !key.contains(".headers.")
+}
+
+/// Ids of a container.
+pub fn avro_ids(bytes: &[u8]) -> Vec<i64> {
+    read(bytes, 0).into_iter().map(|(_, id)| id).collect()
+}
+
+/// Ids of JSON lines.
+pub fn json_ids(bytes: &[u8]) -> Vec<i64> {
+    let lines = std::str::from_utf8(bytes).unwrap().lines();
+    lines.map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].as_i64().unwrap()).collect()
+}
+
 async fn start_object_server(port: u16, dir: &tempfile::TempDir) -> Binary {
     let port_text = port.to_string();
     let environment = [("S3_PORT", port_text.as_str()), ("OBJECT_SERVER_DIR", dir.path().to_str().unwrap())];
@@ -273,11 +410,29 @@ async fn start_object_server(port: u16, dir: &tempfile::TempDir) -> Binary {
     binary
 }
 
+/// `kind` of a record, where it has one.
+pub fn kind_of(id: i64) -> String {
+    ["red", "green", "blue"][(id as usize / 7) % 3].to_owned()
+}
+
+/// `at` of a record: now in this hour, now in that, as late data are.
+pub fn time_of(id: i64) -> i64 {
+    FIRST_HOUR_MS + (id / 3 % HOURS) * 3_600_000 + id
+}
+
 fn framed(id: i64, schema: usize) -> Vec<u8> {
     let parsed = apache_avro::Schema::parse_str(SCHEMAS[schema]).unwrap();
     let mut fields = vec![("id".to_owned(), Avro::Long(id))];
     if schema == 1 {
         fields.push(("n".into(), Avro::Long(-id)));
+    }
+    if schema == WITH_TIME {
+        let kind = if id % 5 == 0 {
+            Avro::Union(0, Box::new(Avro::Null))
+        } else {
+            Avro::Union(1, Box::new(Avro::String(kind_of(id))))
+        };
+        fields.extend([("kind".into(), kind), ("at".into(), Avro::Long(time_of(id)))]);
     }
     let mut value = vec![0];
     value.extend_from_slice(&(schema as u32 + 1).to_be_bytes());

@@ -2,5 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod exactly_once;
+mod faults;
 mod fixture;
+mod layouts;
+mod readers;
 mod rotation;

@@ -6,10 +6,12 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "a test that cannot have its server shall fail with the reason")]
 
 mod binary;
+mod http_faults;
 mod servers;
 mod wait;
 
 pub use binary::Binary;
+pub use http_faults::{HttpFault, HttpFaults, HttpRequest};
 pub use servers::{Kafka, Postgres, fresh_database, kafka, postgres};
 pub use wait::{Condition, wait_until};
 

@@ -1,0 +1,211 @@
+//! How fast the sink is, beside a consumer that only writes the bytes to disk.
+//!
+//! Starts a real Kafka and our object server, fills a topic, then lets the sink copy it into objects and, in the same
+//! run, a consumer with the same fetch settings write the values into one file. Sizes by environment:
+//! `BENCH_SINK_RECORDS`, `BENCH_SINK_RECORD_BYTES`, `BENCH_SINK_PARTITIONS`. The last line is one JSON object.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use testkit::{Binary, free_port, wait_until};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_util::sync::CancellationToken;
+use topics::{
+    Admin, Cluster, Consumer, ConsumerSettings, Event, Partition, RecordOut, StartAt, TopicPartition, TopicPlan,
+    TransactionSettings, TransactionalProducer,
+};
+
+const TOPIC: &str = "bench.public.rows";
+const CONNECTOR: &str = "bench";
+const SCHEMA: &str = r#"{\"type\":\"record\",\"name\":\"Row\",\"fields\":[{\"name\":\"data\",\"type\":\"bytes\"}]}"#;
+/// Records of a transaction.
+const BATCH: u64 = 50_000;
+/// Longest time anything here may take.
+const DEADLINE: Duration = Duration::from_secs(900);
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+#[tokio::main]
+async fn main() {
+    let records = setting("BENCH_SINK_RECORDS", 5_000_000);
+    let bytes = setting("BENCH_SINK_RECORD_BYTES", 300);
+    let partitions = i32::try_from(setting("BENCH_SINK_PARTITIONS", 6)).unwrap();
+    let cluster = Cluster::new(&testkit::kafka().await.bootstrap, "bench-sink");
+    Admin::new(&cluster).unwrap().create_topic(&TopicPlan::new(TOPIC, partitions)).await.unwrap();
+    let value_bytes = fill(&cluster, records, usize::try_from(bytes).unwrap(), partitions);
+    println!("{records} records of {bytes} bytes in {partitions} partitions: {} MB", value_bytes >> 20);
+
+    let disk_s = to_disk(&cluster, records, partitions).await;
+    println!("consumer to disk: {disk_s:.2} s");
+    let sink = Sink::start(&cluster).await;
+    let sink_s = sink.copy(&cluster, partitions, records).await;
+    let (cpu_s, rss_mb) = (sink.cpu_s(), sink.rss_mb());
+    println!("sink: {sink_s:.2} s");
+    let mb = value_bytes as f64 / 1e6;
+    println!(
+        "{{\"sink_mb_s\": {:.1}, \"disk_mb_s\": {:.1}, \"cpu_s\": {cpu_s:.2}, \"rss_mb\": {rss_mb:.1}}}",
+        mb / sink_s,
+        mb / disk_s
+    );
+}
+
+/// Fill the topic; the values' bytes.
+fn fill(cluster: &Cluster, records: u64, bytes: usize, partitions: i32) -> u64 {
+    let producer =
+        TransactionalProducer::new(cluster, TransactionSettings::new("bench-sink"), CancellationToken::new()).unwrap();
+    tokio::task::block_in_place(|| {
+        producer.init().unwrap();
+        let mut value = framed(bytes);
+        let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+        for begin in (0..records).step_by(usize::try_from(BATCH).unwrap()) {
+            producer.begin().unwrap();
+            for record in begin..records.min(begin + BATCH) {
+                // Half of a record is noise, half repeats, as rows are.
+                let half = value.len() / 2;
+                for chunk in value[half..].chunks_mut(8) {
+                    state ^= state << 13;
+                    state ^= state >> 7;
+                    state ^= state << 17;
+                    chunk.copy_from_slice(&state.to_le_bytes()[..chunk.len()]);
+                }
+                let partition = i32::try_from(record % u64::try_from(partitions).unwrap()).unwrap();
+                producer.send(RecordOut::to(TOPIC).partition(Partition(partition)).value(&value)).unwrap();
+            }
+            producer.commit().unwrap();
+        }
+    });
+    records * bytes as u64
+}
+
+/// A value of exactly so many bytes: frame, length, data.
+fn framed(bytes: usize) -> Vec<u8> {
+    let mut value = vec![0, 0, 0, 0, 1];
+    let data = bytes - value.len() - 2;
+    value.extend([(data as u64 * 2 | 0x80) as u8, (data * 2 >> 7) as u8]);
+    value.resize(bytes, b'x');
+    value
+}
+
+/// Seconds that a consumer needs to write all values into a file, flushed to disk.
+async fn to_disk(cluster: &Cluster, records: u64, partitions: i32) -> f64 {
+    let dir = tempfile::tempdir().unwrap();
+    let mut file =
+        std::io::BufWriter::with_capacity(1 << 20, std::fs::File::create(dir.path().join("values")).unwrap());
+    let begin = Instant::now();
+    let all: Vec<_> =
+        (0..partitions).map(|partition| (TopicPartition::new(TOPIC, partition), StartAt::Earliest)).collect();
+    let consumer = Consumer::assign(cluster, &all, &ConsumerSettings::default()).unwrap();
+    let mut read = 0;
+    while read < records {
+        match consumer.next().await {
+            Ok(Event::Record(record)) => {
+                file.write_all(record.value().unwrap_or_default()).unwrap();
+                read += 1;
+            }
+            Ok(_) => {}
+            Err(error) => println!("reading again: {error}"),
+        }
+    }
+    file.into_inner().unwrap().sync_all().unwrap();
+    begin.elapsed().as_secs_f64()
+}
+
+struct Sink {
+    binary: Binary,
+    url: String,
+    s3_url: String,
+    registry_url: String,
+    http: reqwest::Client,
+    _objects: Binary,
+    _dir: tempfile::TempDir,
+}
+
+impl Sink {
+    async fn start(cluster: &Cluster) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (s3_port, port) = (free_port(), free_port().to_string());
+        let s3_port_text = s3_port.to_string();
+        let settings = [("S3_PORT", s3_port_text.as_str()), ("OBJECT_SERVER_DIR", dir.path().to_str().unwrap())];
+        let mut objects = Binary::spawn("object-server", &settings);
+        objects.wait_port(s3_port).await;
+        let registry_url = registry().await;
+        let bootstrap = cluster.bootstrap().to_owned();
+        let mut binary = Binary::spawn(
+            "s3-sink",
+            &[
+                ("S3_SINK_PORT", port.as_str()),
+                ("KAFKA_BOOTSTRAP_SERVERS", &bootstrap),
+                ("SCHEMA_REGISTRY_URL", &registry_url),
+                ("AWS_ACCESS_KEY_ID", "minio"),
+                ("AWS_SECRET_ACCESS_KEY", "minio123"),
+            ],
+        );
+        let (url, http) = (format!("http://127.0.0.1:{port}"), reqwest::Client::new());
+        let ready =
+            async || http.get(format!("{url}/connectors")).send().await.is_ok_and(|answer| answer.status() == 200);
+        binary.wait_ready(DEADLINE, ready).await;
+        let s3_url = format!("http://127.0.0.1:{s3_port}");
+        Self { binary, url, s3_url, registry_url, http, _objects: objects, _dir: dir }
+    }
+
+    /// Seconds from the connector's registration until the group has committed every record.
+    async fn copy(&self, cluster: &Cluster, partitions: i32, records: u64) -> f64 {
+        let tasks = setting("BENCH_SINK_TASKS", 1).to_string();
+        let config = serde_json::json!({ "name": CONNECTOR, "config": {
+            "connector.class": "io.confluent.connect.s3.S3SinkConnector", "tasks.max": tasks, "topics": TOPIC,
+            "s3.bucket.name": "raw", "s3.region": "us-east-1", "store.url": self.s3_url, "topics.dir": "bench",
+            "format.class": "io.confluent.connect.s3.format.avro.AvroFormat", "flush.size": "100000",
+            "rotate.schedule.interval.ms": "5000", "timezone": "UTC",
+            "value.converter": "io.confluent.connect.avro.AvroConverter",
+            "value.converter.schema.registry.url": self.registry_url,
+        } });
+        let begin = Instant::now();
+        let answer = self.http.post(format!("{}/connectors", self.url)).json(&config).send().await.unwrap();
+        assert_eq!(answer.status(), 201, "{}", answer.text().await.unwrap());
+        let admin = Admin::new(cluster).unwrap();
+        let group = format!("connect-{CONNECTOR}");
+        wait_until("every record is in objects", DEADLINE, async || {
+            let Ok(offsets) = admin.group_offsets(&group).await else { return false };
+            // Markers count among the offsets, so the sum is at least the number of records.
+            let sum: i64 = offsets.iter().map(|offset| offset.committed.0).sum();
+            offsets.len() == usize::try_from(partitions).unwrap() && sum >= i64::try_from(records).unwrap()
+        })
+        .await;
+        begin.elapsed().as_secs_f64()
+    }
+
+    fn cpu_s(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.binary.pid())).unwrap();
+        let after_name = stat.rsplit_once(") ").unwrap().1;
+        let ticks: u64 = after_name.split(' ').skip(11).take(2).map(|text| text.parse::<u64>().unwrap()).sum();
+        ticks as f64 / 100.0
+    }
+
+    fn rss_mb(&self) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.binary.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+    }
+}
+
+/// A registry that knows one schema, under every id.
+async fn registry() -> String {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let url = format!("http://127.0.0.1:{}", listener.local_addr().unwrap().port());
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut request = [0; 4096];
+            let _ = client.read(&mut request).await;
+            let body = format!("{{\"schema\":\"{SCHEMA}\"}}");
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                body.len()
+            );
+            let _ = client.write_all(answer.as_bytes()).await;
+        }
+    });
+    url
+}
