@@ -84,7 +84,8 @@ fn fill(cluster: &Cluster, records: u64, bytes: usize, partitions: i32) -> u64 {
 fn framed(bytes: usize) -> Vec<u8> {
     let mut value = vec![0, 0, 0, 0, 1];
     let data = bytes - value.len() - 2;
-    value.extend([(data as u64 * 2 | 0x80) as u8, (data * 2 >> 7) as u8]);
+    let zigzag = data * 2;
+    value.extend([(zigzag | 0x80) as u8, (zigzag >> 7) as u8]);
     value.resize(bytes, b'x');
     value
 }

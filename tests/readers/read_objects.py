@@ -1,4 +1,4 @@
-"""Reads the sink's objects with engines that know nothing of us: fastavro, DuckDB, PyArrow.
+"""Reads the sink's objects with engines that know nothing of us: fastavro, DuckDB, PyArrow, and Avro's Java library.
 
     read_objects.py FOLDER
 
@@ -10,6 +10,7 @@ import glob
 import importlib
 import json
 import os
+import subprocess
 import sys
 
 import duckdb
@@ -42,13 +43,22 @@ def by_pyarrow(file: str) -> list[int]:
     return [table.num_rows, pyarrow.compute.sum(table.column("id")).as_py()]
 
 
+def by_java(file: str) -> list[int]:
+    cache = os.environ.get("HAUS_CACHE") or os.path.expanduser("~/.cache/haus-am-see")
+    jar = sorted(glob.glob(os.path.join(cache, "avro-tools-*", "avro-tools-*.jar")))[-1]
+    lines = subprocess.run(["java", "-jar", jar, "tojson", file], capture_output=True, check=True).stdout.splitlines()
+    ids = [json.loads(line)["id"] for line in lines]
+    return [len(ids), sum(ids)]
+
+
 def main(folder: str) -> int:
     connection = duck()
     answer: dict[str, dict[str, list[int]]] = {}
     for file in sorted(glob.glob(os.path.join(folder, "**", "*"), recursive=True)):
         name = os.path.relpath(file, folder)
         if name.endswith(".avro"):
-            answer[name] = {"fastavro": by_fastavro(file), "duckdb": by_duckdb(connection, "read_avro", file)}
+            duckdb_found = by_duckdb(connection, "read_avro", file)
+            answer[name] = {"fastavro": by_fastavro(file), "duckdb": duckdb_found, "java": by_java(file)}
         elif name.endswith(".parquet"):
             answer[name] = {"pyarrow": by_pyarrow(file), "duckdb": by_duckdb(connection, "read_parquet", file)}
         elif name.endswith((".json", ".json.gz")):

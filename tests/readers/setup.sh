@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Puts PyIceberg and DuckDB (tests/readers/requirements.txt) into a virtual environment in the cache folder, once.
+# Puts PyIceberg, DuckDB and others (tests/readers/requirements.txt) into a virtual environment in the cache folder, and
+# Avro's Java tools beside it, once.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 venv=${HAUS_CACHE:-$HOME/.cache/haus-am-see}/py-readers
@@ -9,4 +10,11 @@ if ! cmp -s "$here/requirements.txt" "$venv/requirements.txt"; then
     python3 -m venv "$venv"
     "$venv/bin/pip" install -q -r "$here/requirements.txt"
     cp "$here/requirements.txt" "$venv/requirements.txt"
+fi
+avro=1.12.1
+tools=${HAUS_CACHE:-$HOME/.cache/haus-am-see}/avro-tools-$avro
+if [ ! -e "$tools/avro-tools-$avro.jar" ]; then
+    echo "readers: Avro's Java tools (72 MB) into $tools"
+    mvn -q -B -f "$here/../../embedded/pom.xml" dependency:copy \
+        -Dartifact="org.apache.avro:avro-tools:$avro" -DoutputDirectory="$tools"
 fi

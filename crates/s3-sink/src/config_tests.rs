@@ -87,7 +87,7 @@ fn what_would_make_other_objects_is_refused_and_not_ignored() {
         ("s3.credentials.provider.class", "com.example.MyProvider"),
         ("s3.path.style.access.enabled", "perhaps"),
         ("value.converter", "org.apache.kafka.connect.json.JsonConverter"),
-        ("behavior.on.null.values", "write"),
+        ("behavior.on.null.values", "perhaps"),
         ("timezone", "Mars/Olympus"),
         ("store.url", "minio:9000"),
         ("schema.compatibility", "BACKWARD"),
@@ -132,6 +132,10 @@ fn keys_and_headers_make_ranges_that_are_written_down() {
         (Some(Format::Avro(Codec::Null)), Some(Format::Json(Gzip::No)))
     );
     assert!(shape.planned);
+    assert_eq!(
+        refused(&[("behavior.on.null.values", Some("write"))]),
+        ["Writing Kafka record keys to storage is mandatory when tombstone writing is enabled."]
+    );
     let tombstones = with(&[("store.kafka.keys", "true"), ("behavior.on.null.values", "write")]);
     assert_eq!(tombstones.reading.on_null, OnNull::Write);
 }

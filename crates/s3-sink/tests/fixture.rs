@@ -10,10 +10,9 @@ use model::secret::Secret;
 use objects::{RawMetadata, Store};
 use serde_json::{Value, json};
 use testkit::{Binary, free_port, fresh_name, wait_until};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
-use topics::{
-    Admin, Cluster, Partition, RecordOut, RegistryClient, TopicPlan, TransactionSettings, TransactionalProducer,
-};
+use topics::{Admin, Cluster, Partition, RecordOut, TopicPlan, TransactionSettings, TransactionalProducer};
 
 /// The second has another field, the third what layouts look at.
 const SCHEMAS: [&str; 3] = [
@@ -42,7 +41,7 @@ pub struct World {
     producer: TransactionalProducer,
     sent: BTreeMap<i32, Vec<i64>>,
     next_id: i64,
-    _registry: Binary,
+    _registry: tokio::task::JoinHandle<()>,
     objects: Option<Binary>,
     objects_port: u16,
     dir: tempfile::TempDir,
@@ -152,7 +151,7 @@ impl World {
         let url = format!("http://127.0.0.1:{port}");
         let ready =
             async || self.http.get(format!("{url}/connectors")).send().await.is_ok_and(|answer| answer.status() == 200);
-        binary.wait_ready(Duration::from_secs(40), ready).await;
+        binary.wait_ready(Duration::from_secs(90), ready).await;
         Sink { binary, url }
     }
 
@@ -209,7 +208,7 @@ impl World {
     /// Wait until `records` are in the topic's objects below `topics_dir`, and copy these into a folder.
     pub async fn download(&self, topics_dir: &str, extension: &str, records: u64, folder: &std::path::Path) {
         let prefix = RawObject::topic_prefix(topics_dir, &self.topic);
-        let objects = wait_until("the records are in objects", Duration::from_secs(60), async || {
+        let objects = wait_until("the records are in objects", Duration::from_secs(120), async || {
             let listed: Vec<_> = self.store.list_after(&prefix, "").try_collect().await.unwrap();
             let mut sum = 0;
             for object in &listed {
@@ -236,7 +235,7 @@ impl World {
     /// `ids` reads an object's ids, `folder` says where an id belongs; none: anywhere.
     pub async fn check_layout(&self, ids: impl Fn(&[u8]) -> Vec<i64>, folder: impl Fn(i64) -> Option<String>) {
         let sent: std::collections::BTreeSet<i64> = self.sent.values().flatten().copied().collect();
-        wait_until("every record is in an object", Duration::from_secs(120), async || {
+        wait_until("every record is in an object", Duration::from_secs(180), async || {
             let mut records = 0;
             for key in self.keys().await.iter().filter(|key| is_values(key)) {
                 let head = self.store.head(key).await.unwrap().unwrap();
@@ -326,7 +325,7 @@ impl World {
 
     /// Wait until every record is in an object, then check that each is there once, in order, in a gap-free chain.
     pub async fn check(&self) {
-        wait_until("every record is in an object", Duration::from_secs(60), async || {
+        wait_until("every record is in an object", Duration::from_secs(180), async || {
             self.record_count().await >= self.sent_count()
         })
         .await;
@@ -365,7 +364,7 @@ impl World {
     async fn wait_committed(&self, ends: &BTreeMap<i32, i64>) {
         let admin = Admin::new(&self.cluster).unwrap();
         let group = model::names::connector_group(&self.connector);
-        wait_until("the group stands at the end of the objects", Duration::from_secs(20), async || {
+        wait_until("the group stands at the end of the objects", Duration::from_secs(60), async || {
             let offsets = admin.group_offsets(&group).await.unwrap();
             let committed: BTreeMap<_, _> =
                 offsets.into_iter().map(|offset| (offset.partition.partition.0, offset.committed.0)).collect();
@@ -379,7 +378,7 @@ impl World {
         let admin = Admin::new(&self.cluster).unwrap();
         let group = model::names::connector_group(&self.connector);
         let partitions = admin.partitions(&self.topic).await.unwrap();
-        wait_until("the group's members have left", Duration::from_secs(20), async || {
+        wait_until("the group's members have left", Duration::from_secs(60), async || {
             admin.reset_group(&group, partitions.clone(), topics::ResetTo::Earliest, true).await.is_ok()
         })
         .await;
@@ -477,24 +476,28 @@ fn read(bytes: &[u8], start_offset: i64) -> Vec<(i64, i64)> {
     offsets.into_iter().zip(ids).collect()
 }
 
-/// A registry of its own that holds the two schemas under ids 1 and 2.
-async fn registry() -> (Binary, String) {
-    let port = free_port();
-    let topic = fresh_name("schemas");
-    let environment = [
-        ("REGISTRY_PORT", port.to_string()),
-        ("REGISTRY_TOPIC", topic),
-        ("KAFKA_BOOTSTRAP_SERVERS", testkit::kafka().await.bootstrap.clone()),
-    ];
-    let environment = environment.each_ref().map(|(name, value)| (*name, value.as_str()));
-    let mut binary = Binary::spawn("registry", &environment);
-    binary.wait_port(port).await;
-    let url = format!("http://127.0.0.1:{port}");
-    let client = RegistryClient::new(&url);
-    for (index, schema) in SCHEMAS.iter().enumerate() {
-        let register = async || client.register("row-value", schema).await.ok();
-        let id = wait_until("the registry takes a schema", Duration::from_secs(30), register).await;
-        assert_eq!(id.0 as usize, index + 1);
-    }
-    (binary, url)
+/// A registry that knows the schemas under their ids, and nothing else: a real one takes longer to start than a test.
+async fn registry() -> (tokio::task::JoinHandle<()>, String) {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let url = format!("http://127.0.0.1:{}", listener.local_addr().unwrap().port());
+    let serving = tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut request = vec![0; 4096];
+            let read = client.read(&mut request).await.unwrap_or(0);
+            let text = String::from_utf8_lossy(&request[..read]);
+            let path = text.split(' ').nth(1).unwrap_or_default();
+            let id = path.strip_prefix("/schemas/ids/").map(|rest| rest.split('?').next().unwrap_or_default());
+            let schema = id.and_then(|id| SCHEMAS.get(id.parse::<usize>().ok()?.checked_sub(1)?));
+            let (status, body) = match schema {
+                Some(schema) => ("200 OK", json!({ "schema": schema }).to_string()),
+                None => ("404 Not Found", json!({ "error_code": 40403, "message": "Schema not found" }).to_string()),
+            };
+            let answer = format!(
+                "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                body.len()
+            );
+            let _ = client.write_all(answer.as_bytes()).await;
+        }
+    });
+    (serving, url)
 }
