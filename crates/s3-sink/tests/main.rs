@@ -7,3 +7,4 @@ mod fixture;
 mod layouts;
 mod readers;
 mod rotation;
+mod values;
