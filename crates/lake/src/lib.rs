@@ -65,7 +65,8 @@ pub fn main() -> ExitCode {
             }
             Command::Maintain { tables: names, dry_run, no_scan, json } => {
                 let maintenance = maintenance(&settings, &tables);
-                let steps = Steps { dry_run: *dry_run, files_min: 2, orphans: true, measure: !no_scan };
+                let steps =
+                    Steps { dry_run: *dry_run, files_min: 2, without_key: true, orphans: true, measure: !no_scan };
                 let done = maintenance::command(&maintenance, names, steps).await?;
                 print!("{}", if *json { format!("{}\n", serde_json::to_string(&done)?) } else { report::table(&done) });
                 Ok(())

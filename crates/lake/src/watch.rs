@@ -162,11 +162,7 @@ impl Watch {
             return pass;
         }
         self.jobs.status.set("landing zone", Ok(()));
-        if let Err(error) = self.refresh().await {
-            self.failed("tables", &error, &mut pass);
-            return pass;
-        }
-        self.jobs.status.set("tables", Ok(()));
+        self.refresh().await;
         self.topics_pass(&mut pass).await;
         let serving = Instant::now();
         match self.jobs.serve.run().await {
@@ -202,13 +198,11 @@ impl Watch {
         Ok(())
     }
 
-    async fn refresh(&mut self) -> Result<()> {
-        if self.refreshed.is_some_and(|at| at.elapsed() < REFRESH_PERIOD) {
-            return Ok(());
+    async fn refresh(&mut self) {
+        if self.refreshed.is_none_or(|at| at.elapsed() >= REFRESH_PERIOD) {
+            self.jobs.stage.tables.refresh().await;
+            self.refreshed = Some(Instant::now());
         }
-        self.jobs.stage.tables.refresh().await?;
-        self.refreshed = Some(Instant::now());
-        Ok(())
     }
 
     async fn topics_pass(&mut self, pass: &mut Pass) {
@@ -250,6 +244,8 @@ impl Watch {
             return;
         }
         self.failed(topic, &error, pass);
+        // What is cached may be older than the snapshots that are kept, after a long pause: load it again.
+        self.refreshed = None;
         let waiting = self
             .waiting
             .entry(topic.to_owned())

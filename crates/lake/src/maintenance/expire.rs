@@ -226,10 +226,10 @@ mod tests {
 
     #[test]
     fn a_ref_goes_when_it_is_older_than_it_says() {
-        let tag = ("v1", 1, SnapshotRetention::Tag { max_ref_age_ms: Some(HOUR) });
+        let tag = ("v1", 1, SnapshotRetention::Tag { max_ref_age_ms: Some(200 * 60_000) });
         let metadata = table(&chain(3), 3, &[tag]);
-        assert_eq!(expired(&metadata, 0, 1, 59), (vec![2], vec![]));
-        assert_eq!(expired(&metadata, 0, 1, 61), (vec![1, 2], vec!["v1".to_owned()]));
+        assert_eq!(expired(&metadata, 0, 1, 199), (vec![2], vec![]));
+        assert_eq!(expired(&metadata, 0, 1, 201), (vec![1, 2], vec!["v1".to_owned()]));
     }
 
     #[test]

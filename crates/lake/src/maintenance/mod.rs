@@ -67,6 +67,8 @@ pub struct Steps {
     pub dry_run: bool,
     /// Small files that make a rewrite worth it.
     pub files_min: usize,
+    /// Pack files of tables without a key.
+    pub without_key: bool,
     pub orphans: bool,
     /// Read the whole table before and after, to tell what neglect costs.
     pub measure: bool,
@@ -127,7 +129,7 @@ impl Maintenance {
     }
 
     fn effort(&self, steps: Steps) -> Effort {
-        Effort { files_min: steps.files_min, file_rows: self.file_rows }
+        Effort { files_min: steps.files_min, without_key: steps.without_key, file_rows: self.file_rows }
     }
 
     async fn rewrite(&self, state: Arc<TableState>, steps: Steps) -> Result<(usize, usize)> {

@@ -34,6 +34,8 @@ const ROWS_MAX: u64 = 262_144;
 pub struct Effort {
     /// Fewer small files side by side are left alone.
     pub files_min: usize,
+    /// Tables without a key, too; behind the loop `compaction` packs them, which rewrites each row less often.
+    pub without_key: bool,
     /// Rows per file of a keyed table.
     pub file_rows: usize,
 }
@@ -98,7 +100,11 @@ async fn rows_of(state: &TableState, files: &[ManifestEntryRef]) -> Result<Recor
 
 /// Small files that lie side by side in the table's order and fill one file together.
 fn choose(state: &TableState, effort: Effort) -> Result<Option<Vec<ManifestEntryRef>>> {
-    let limit = if codec(state)?.is_some() { effort.file_rows as u64 } else { ROWS_MAX };
+    let limit = match codec(state)? {
+        Some(_) => effort.file_rows as u64,
+        None if effort.without_key => ROWS_MAX,
+        None => return Ok(None),
+    };
     for group in groups(state)? {
         let rows: Vec<u64> = group.iter().map(|file| file.record_count()).collect();
         if let Some(run) = run(&rows, limit, effort.files_min) {

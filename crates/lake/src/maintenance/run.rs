@@ -58,7 +58,7 @@ pub async fn behind(maintenance: Maintenance, interval: Duration, status: Status
             () = tokio::time::sleep(interval) => {}
         }
         let orphans = orphans_at.is_none_or(|at| at.elapsed() >= ORPHANS_PERIOD);
-        let steps = Steps { dry_run: false, files_min: FILES_MIN, orphans, measure: false };
+        let steps = Steps { dry_run: false, files_min: FILES_MIN, without_key: false, orphans, measure: false };
         let done = tokio::select! {
             () = stop.cancelled() => return,
             done = round(&maintenance, steps) => done,

@@ -284,14 +284,19 @@ impl Tables {
     }
 
     /// Loads every table this process knows again, so that what other engines did to it (a rollback, a drop) is noticed
-    /// without a commit of ours.
-    ///
-    /// # Errors
-    /// When catalog or storage fail.
-    pub async fn refresh(&self) -> Result<()> {
+    /// without a commit of ours. One that cannot be loaded fails where it is used, beside the others.
+    pub async fn refresh(&self) {
         let known: Vec<TableIdent> = lock(&self.inner.states).keys().cloned().collect();
-        let loads: Vec<_> = known.iter().map(|ident| self.load(ident).boxed()).collect();
-        stream::iter(loads).buffer_unordered(REFRESHES_AT_ONCE).map_ok(drop).try_collect().await
+        let loads: Vec<_> = known.iter().map(|ident| self.load_again(ident).boxed()).collect();
+        stream::iter(loads).buffer_unordered(REFRESHES_AT_ONCE).collect().await
+    }
+
+    async fn load_again(&self, ident: &TableIdent) {
+        match self.load(ident).await {
+            Ok(_) => {}
+            Err(error @ LakeError::Away { .. }) => tracing::debug!(table = %ident, "not loaded again: {error}"),
+            Err(_) => drop(lock(&self.inner.states).remove(ident)),
+        }
     }
 
     pub(crate) async fn manifest(&self, file: &ManifestFile) -> Result<Arc<Manifest>> {

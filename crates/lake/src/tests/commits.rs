@@ -27,7 +27,7 @@ use crate::{
 };
 
 const COLUMNS: [ColumnSpec; 2] = [("id", 23, "int4", -1, false), ("name", 25, "text", -1, true)];
-const EFFORT: Effort = Effort { files_min: 2, file_rows: 100 };
+const EFFORT: Effort = Effort { files_min: 2, without_key: true, file_rows: 100 };
 
 /// A pass of two events each.
 async fn passes(lake: &Lake, topic: &mut Topic, ids: std::ops::Range<i32>) {

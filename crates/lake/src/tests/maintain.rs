@@ -29,7 +29,7 @@ use crate::{
 };
 
 const COLUMNS: [ColumnSpec; 2] = [("id", 23, "int4", -1, false), ("name", 25, "text", -1, true)];
-const ALL: Steps = Steps { dry_run: false, files_min: 2, orphans: true, measure: true };
+const ALL: Steps = Steps { dry_run: false, files_min: 2, without_key: true, orphans: true, measure: true };
 
 /// Files on disk.
 struct Disk;
@@ -245,7 +245,7 @@ async fn a_busy_table_and_two_maintainers_at_once_end_with_the_same_rows() {
         }
     };
     tokio::join!(busy(&lake, 30), maintain(&maintainers[0]), maintain(&maintainers[1]));
-    lake.shape.tables.refresh().await.unwrap();
+    lake.shape.tables.refresh().await;
     assert_eq!(
         lake.sql("SELECT COUNT(*), COUNT(DISTINCT _partition * 1000 + _offset) FROM stage.things").await,
         vec![json!([60, 60])]
