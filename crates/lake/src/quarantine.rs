@@ -91,6 +91,11 @@ impl Quarantine {
         (at.elapsed() < RETRY_PERIOD).then(|| reason.clone())
     }
 
+    /// An object was taken in.
+    pub fn taken(&self, key: &RawObject) {
+        self.lock().tried.remove(&key.to_string());
+    }
+
     /// Every object is tried at the next pass.
     pub fn try_all(&self) {
         self.lock().tried.clear();

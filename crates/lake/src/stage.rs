@@ -158,6 +158,7 @@ impl Stage {
             match object.and_then(fits) {
                 Ok(object) => {
                     tracing::info!(object = %key, "mended, taken in");
+                    self.quarantine.taken(&key);
                     intake.holes.0.entry(partition).or_default().remove(&start_offset);
                     intake.add(object);
                 }

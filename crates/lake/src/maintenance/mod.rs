@@ -107,7 +107,7 @@ impl Maintenance {
         let state = self.load(ident).await?;
         let mut report = TableReport::new(ident, Extent::of(&state, steps.measure).await?);
         if steps.dry_run {
-            report.would_rewrite = rewrite::next(&self.tables, &state, self.effort(steps)).await?.is_some();
+            report.would_rewrite = rewrite::is_due(&state, self.effort(steps))?;
             let expiry = self.plan(&state)?;
             (report.snapshots_expired, report.refs_expired) = (expiry.snapshots.len(), expiry.refs.len());
         } else {

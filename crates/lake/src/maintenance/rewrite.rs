@@ -54,6 +54,14 @@ pub async fn next(tables: &Tables, state: &TableState, effort: Effort) -> Result
     Ok(Some(replace(state, files, add)))
 }
 
+/// Whether [`next`] would rewrite anything.
+///
+/// # Errors
+/// When the table's key is damaged.
+pub fn is_due(state: &TableState, effort: Effort) -> Result<bool> {
+    Ok(outdated(state).is_some() || choose(state, effort)?.is_some())
+}
+
 fn replace(state: &TableState, files: Vec<ManifestEntryRef>, add: Vec<DataFile>) -> Change {
     let mut remove: HashSet<String> = files.iter().map(|file| file.file_path().to_owned()).collect();
     let stays = |file: &&ManifestEntryRef| !remove.contains(file.file_path());

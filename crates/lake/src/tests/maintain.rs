@@ -190,7 +190,9 @@ async fn a_dry_run_tells_and_changes_nothing() {
     lake.shape.tables.file_io().new_output(&lost).unwrap().write("lost".into()).await.unwrap();
     let mut before = Vec::new();
     walk(dir.path(), &mut before);
-    let report = at_once(&lake).table(&ident, Steps { dry_run: true, ..ALL }).await.unwrap();
+    let dry = Steps { dry_run: true, ..ALL };
+    assert!(at_once(&lake).table(&layers::stage_table(&topic.name).unwrap(), dry).await.unwrap().would_rewrite);
+    let report = at_once(&lake).table(&ident, dry).await.unwrap();
     let mut after = Vec::new();
     walk(dir.path(), &mut after);
     assert_eq!(before, after);
