@@ -99,6 +99,8 @@ struct Intake {
     columns: Vec<SourceColumn>,
     next: NextOffsets,
     holes: Holes,
+    /// Something of the topic could be read before: it is a topic of envelopes.
+    known: bool,
     done: Staged,
 }
 
@@ -115,10 +117,15 @@ impl Stage {
             Some(state) => (NextOffsets::of(state.metadata())?, Holes::of(state.metadata())?),
             None => Default::default(),
         };
-        let mut intake = Intake { next, holes: holes.clone(), ..Intake::default() };
+        let mut intake = Intake { next, holes: holes.clone(), known: state.is_some(), ..Intake::default() };
         self.mended(topic, &mut intake).await?;
         self.take_in(topic, partitions, &mut intake).await?;
-        self.quarantine.report(topic, &intake.done.set_aside).await?;
+        match self.quarantine.report(topic, &intake.done.set_aside).await {
+            Err(error @ LakeError::Away { .. }) => return Err(error),
+            // A report that cannot be written holds no record up.
+            Err(error) => tracing::warn!(topic, "the quarantine table cannot be written: {error}"),
+            Ok(()) => {}
+        }
         let state = match state {
             _ if intake.done.objects == 0 && (intake.holes == holes || state.is_none()) => return Ok(intake.done),
             Some(state) => state,
@@ -273,7 +280,7 @@ impl Stage {
 
 impl Intake {
     /// Takes an object if it continues its partition; one that cannot be read is set aside if `successor` says where the
-    /// partition goes on.
+    /// partition goes on, and others of the topic can be read.
     fn take(&mut self, key: &RawObject, object: Result<Object>, successor: Option<i64>) -> Result<()> {
         if let Some(expected) = self.next.get(key.partition)
             && key.start_offset != expected
@@ -294,6 +301,7 @@ impl Intake {
                 Ok(())
             }
             Err(reason) => {
+                let successor = successor.filter(|_| self.known || self.done.objects > 0);
                 self.done.set_aside.push(SetAside::new(key, successor, reason.to_string()));
                 let Some(next) = successor else { return Err(reason) };
                 tracing::error!(object = %key, "set aside: {reason}");

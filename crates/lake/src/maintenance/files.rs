@@ -17,6 +17,8 @@ use crate::{
     tables::Tables,
 };
 
+/// Manifest lists kept in memory.
+const LISTS_KEPT_MAX: usize = 10_000;
 /// Manifest lists read, and files deleted, at once.
 const AT_ONCE: usize = 8;
 
@@ -53,7 +55,12 @@ impl Lists {
         }
         let list = table.manifest_list_reader(snapshot).load().await?;
         let list = Arc::new(list.consume_entries().into_iter().collect::<Vec<_>>());
-        self.lock().insert(snapshot.manifest_list().to_owned(), list.clone());
+        let mut known = self.lock();
+        if known.len() >= LISTS_KEPT_MAX {
+            // Those of snapshots that another lake expired; what is needed is read again.
+            known.clear();
+        }
+        known.insert(snapshot.manifest_list().to_owned(), list.clone());
         Ok(list)
     }
 

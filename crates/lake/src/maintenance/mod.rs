@@ -172,7 +172,10 @@ impl Maintenance {
             if expiry == Expiry::default() {
                 return Ok(());
             }
-            let files = self.only_needed_by(&state, &expiry.snapshots).await?;
+            let files = match self.only_needed_by(&state, &expiry.snapshots).await {
+                Err(_) if self.moved(&state).await? => continue,
+                files => files?,
+            };
             match self.commit_expiry(&state, &expiry).await {
                 Err(LakeError::Conflict { .. }) => continue,
                 done => done?,
@@ -254,8 +257,13 @@ impl Maintenance {
         // Listed first: what is committed meanwhile is then known to the table.
         let stored = self.warehouse.list(&format!("{folder}/")).await?;
         let state = self.load(ident).await?;
+        let needed = match self.needed(&state).await {
+            // Another lake expired snapshots just now: the next time.
+            Err(_) if self.moved(&state).await? => return Ok(()),
+            needed => needed?,
+        };
         let age_ms = i64::try_from(self.orphan_age.as_millis()).unwrap_or(i64::MAX);
-        let found = orphans::find(stored, &self.needed(&state).await?, now_ms().saturating_sub(age_ms));
+        let found = orphans::find(stored, &needed, now_ms().saturating_sub(age_ms));
         report.orphans = found.len();
         report.orphan_bytes = found.iter().map(|file| file.bytes).sum();
         if dry_run || !collects(&state) {
@@ -265,6 +273,12 @@ impl Maintenance {
             tracing::info!(table = %ident, file = file.location, "removing an orphan");
         }
         files::delete(self.tables.file_io(), &found.into_iter().map(|file| file.location).collect()).await
+    }
+
+    /// Whether the table is no longer at `state`, so that files it names may be gone.
+    async fn moved(&self, state: &TableState) -> Result<bool> {
+        let now = self.load(state.table.identifier()).await?;
+        Ok(now.table.metadata_location() != state.table.metadata_location())
     }
 
     /// Everything the table names.

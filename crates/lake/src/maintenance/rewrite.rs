@@ -22,7 +22,7 @@ use crate::{
         commit::{Basis, Change},
         read::collect_files,
         schema::{arrow_schema, conform},
-        write::{Files, write_batches, write_partitioned},
+        write::{FILE_BYTES_MAX, Files, write_batches, write_partitioned},
     },
 };
 
@@ -114,7 +114,9 @@ fn choose(state: &TableState, effort: Effort) -> Result<Option<Vec<ManifestEntry
         None => return Ok(None),
     };
     for group in groups(state)? {
-        let rows: Vec<u64> = group.iter().map(|file| file.record_count()).collect();
+        // What is large in bytes is large, however few rows it has.
+        let large = |file: &ManifestEntryRef| file.file_size_in_bytes() > FILE_BYTES_MAX as u64 / 2;
+        let rows: Vec<u64> = group.iter().map(|file| if large(file) { limit } else { file.record_count() }).collect();
         if let Some(run) = run(&rows, limit, effort.files_min) {
             return Ok(Some(run.map(|index| group[index].clone()).collect()));
         }

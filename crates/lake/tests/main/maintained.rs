@@ -139,3 +139,33 @@ fn tidy(rig: &Rig) {
     }
     assert_eq!(rig.disturb(&["count", "shape.orders", "lesson"]), tagged);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_engines_read_rows_deleted_by_position_before_and_after_they_are_rewritten() {
+    let rig = Rig::start_with(&[("LAKE_MAINTAIN_INTERVAL_S", "0")]).await;
+    let (mut topic, mut state, mut damaged) = (Topic::new("orders", &COLUMNS), BTreeMap::new(), None);
+    let lake = rig.lake().await;
+    for number in DAMAGED - 2..DAMAGED + 2 {
+        round(&mut topic, number, &mut state);
+        damaged = put(&rig, &mut topic, number).await.or(damaged);
+    }
+    let (key, whole) = damaged.unwrap();
+    wait_until("the damaged object is set aside", Duration::from_secs(60), async || {
+        rig.sql("SELECT object FROM stage._quarantine").await == Ok(json!([[key]]))
+    })
+    .await;
+    rig.raw.delete(&key).await.unwrap();
+    rig.raw.put_if_absent(&key, whole, Metadata::new()).await.unwrap();
+    wait_until("it is taken in", Duration::from_secs(60), async || {
+        rig.run().await.is_ok() && rig.sql("SELECT COUNT(*) FROM stage._quarantine").await == Ok(json!([[0]]))
+    })
+    .await;
+    wait_shape(&rig, "shape has caught up", &state).await;
+    let before = rig.read_by_others();
+    assert_eq!(before["equal"], true);
+    assert_eq!(before["pyiceberg"]["stage._quarantine"]["count"], 0);
+    let reports = rig.command(&["maintain", "--json", "stage._quarantine"], &[]);
+    assert_eq!((&reports[0]["before"]["delete_files"], &reports[0]["after"]["delete_files"]), (&json!(1), &json!(0)));
+    assert_eq!(rig.read_by_others()["duckdb"], before["duckdb"]);
+    drop(lake);
+}
