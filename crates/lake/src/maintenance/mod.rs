@@ -133,7 +133,6 @@ impl Maintenance {
     }
 
     async fn rewrite(&self, state: Arc<TableState>, steps: Steps) -> Result<(usize, usize)> {
-        // Marts are replaced whole at every change of their inputs.
         match rewrite::all(&self.tables, state, self.effort(steps)).await {
             // A writer replaced the same files: what it left is for the next time.
             Err(LakeError::Conflict { .. }) => Ok((0, 0)),
@@ -172,10 +171,11 @@ impl Maintenance {
             if expiry == Expiry::default() {
                 return Ok(());
             }
-            let files = match self.only_needed_by(&state, &expiry.snapshots).await {
-                Err(_) if self.moved(&state).await? => continue,
-                files => files?,
-            };
+            let files = self.only_needed_by(&state, &expiry.snapshots).await;
+            if files.is_err() && self.moved(&state).await? {
+                continue;
+            }
+            let files = files?;
             match self.commit_expiry(&state, &expiry).await {
                 Err(LakeError::Conflict { .. }) => continue,
                 done => done?,
@@ -257,11 +257,12 @@ impl Maintenance {
         // Listed first: what is committed meanwhile is then known to the table.
         let stored = self.warehouse.list(&format!("{folder}/")).await?;
         let state = self.load(ident).await?;
-        let needed = match self.needed(&state).await {
+        let needed = self.needed(&state).await;
+        if needed.is_err() && self.moved(&state).await? {
             // Another lake expired snapshots just now: the next time.
-            Err(_) if self.moved(&state).await? => return Ok(()),
-            needed => needed?,
-        };
+            return Ok(());
+        }
+        let needed = needed?;
         let age_ms = i64::try_from(self.orphan_age.as_millis()).unwrap_or(i64::MAX);
         let found = orphans::find(stored, &needed, now_ms().saturating_sub(age_ms));
         report.orphans = found.len();
