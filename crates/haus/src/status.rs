@@ -29,6 +29,8 @@ pub struct Status {
     pub lag: Lag,
     /// Commit in Postgres to visible in `serve`, from the lake.
     pub freshness: Value,
+    /// What hinders the lake, such as an object that cannot be read; part and reason.
+    pub lake_problems: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -72,7 +74,14 @@ pub async fn gather(settings: &Settings, freshness_seconds: Option<u64>) -> anyh
     let lake = lake_status(settings, freshness_seconds).await;
     let lag = lag(settings, &lake).await;
     let freshness = lake.get("freshness").cloned().unwrap_or(Value::Null);
-    Ok(Status { up, processes, resident_bytes_total, lag, freshness })
+    let lake_problems = lake_problems(&lake);
+    Ok(Status { up, processes, resident_bytes_total, lag, freshness, lake_problems })
+}
+
+fn lake_problems(lake: &Value) -> Vec<String> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let problems = lake["problems"].as_array().into_iter().flatten();
+    problems.map(|problem| format!("{}: {}", text(&problem["part"]), text(&problem["reason"]))).collect()
 }
 
 /// `/status` of the lake; `Null` when it is away.
@@ -228,8 +237,9 @@ pub fn text(status: &Status) -> String {
     let known = |lag: Option<i64>| lag.map_or_else(|| "unknown".to_owned(), render::count);
     let lag = &status.lag;
     let freshness = |field: &str| status.freshness[field].as_f64().map_or_else(|| "-".to_owned(), render::duration_ms);
+    let problems: String = status.lake_problems.iter().map(|problem| format!("\nlake: {problem}")).collect();
     format!(
-        "{table}\nmemory {total} in all\nlag: Postgres → Kafka {} bytes · Kafka → raw {} offsets · raw → stage {} offsets · stage → shape {} offsets\ncommit → serve: p50 {} · p95 {}",
+        "{table}\nmemory {total} in all\nlag: Postgres → Kafka {} bytes · Kafka → raw {} offsets · raw → stage {} offsets · stage → shape {} offsets\ncommit → serve: p50 {} · p95 {}{problems}",
         known(lag.postgres_to_kafka_bytes),
         known(lag.kafka_to_raw_offsets),
         known(lag.raw_to_stage_offsets),
@@ -258,6 +268,13 @@ mod tests {
         assert_eq!(behind([("a-0", 8), ("a-1", 7), ("b-0", 2)].into_iter(), &stage), 5);
         assert_eq!(next_offsets(&lake, "shape").unwrap()["a-0"], 4);
         assert!(next_offsets(&json!(null), "stage").is_none());
+    }
+
+    #[test]
+    fn problems_of_the_lake_are_said_with_their_part() {
+        let lake = json!({"problems": [{"part": "stage of a", "reason": "x.avro is set aside", "since": "now"}]});
+        assert_eq!(lake_problems(&lake), ["stage of a: x.avro is set aside"]);
+        assert!(lake_problems(&Value::Null).is_empty());
     }
 
     #[test]

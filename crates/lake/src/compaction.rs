@@ -6,15 +6,18 @@
 
 use std::collections::BTreeMap;
 
-use arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch};
+use arrow::{
+    compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch},
+    record_batch::RecordBatch,
+};
 use iceberg::spec::{DataFile, ManifestEntryRef, PartitionKey, Struct};
 
 use crate::{
-    error::{LakeError, Result},
+    error::Result,
     raw::convert::names,
     tables::{
         TableState, Tables,
-        commit::Change,
+        commit::{Basis, Change},
         read::collect_files,
         schema::{arrow_schema, conform},
         write::Files,
@@ -48,13 +51,15 @@ pub fn choose(rows: &[u64]) -> Vec<usize> {
 /// Merges small files of one partition of a stage table, if there are enough. `true` when it did.
 ///
 /// # Errors
-/// [`LakeError::Conflict`] when the table moved: leave it for another time.
+/// [`crate::error::LakeError::Conflict`] when the table moved: leave it for another time.
 pub async fn compact(tables: &Tables, state: &TableState) -> Result<bool> {
     if state.files.len() < FILES_MIN {
         return Ok(false);
     }
     let mut partitions: BTreeMap<String, Vec<ManifestEntryRef>> = BTreeMap::new();
-    for file in &state.files {
+    let spec = state.metadata().default_partition_spec_id();
+    // Files of an older spec are `maintenance`'s.
+    for file in state.files.iter().filter(|file| state.spec_of(file.file_path()) == spec) {
         partitions.entry(format!("{:?}", file.data_file().partition())).or_default().push(file.clone());
     }
     for files in partitions.into_values() {
@@ -63,7 +68,9 @@ pub async fn compact(tables: &Tables, state: &TableState) -> Result<bool> {
         if let Some(first) = chosen.first() {
             let add = merge(tables, state, &chosen, first.data_file().partition()).await?;
             let remove = chosen.iter().map(|file| file.file_path().to_owned()).collect();
-            tables.commit(state, Change { remove, add, rows_unchanged: true, ..Change::default() }).await?;
+            tables
+                .commit(state, Change { remove, add, rows_unchanged: true, basis: Basis::Files, ..Change::default() })
+                .await?;
             return Ok(true);
         }
     }
@@ -80,17 +87,23 @@ async fn merge(
     let schema = arrow_schema(metadata.current_schema())?;
     let batches = collect_files(state, files, None).await?;
     let batches = batches.iter().map(|batch| conform(batch, &schema)).collect::<Result<Vec<_>>>()?;
-    let rows = concat_batches(&schema, &batches)?;
-    let order = |name: &str| {
-        let column = rows.column_by_name(name).map(|values| SortColumn { values: values.clone(), options: None });
-        column.ok_or_else(|| LakeError::definite(format!("a stage table without {name}")))
-    };
-    let order = lexsort_to_indices(&[order(names::PARTITION)?, order(names::OFFSET)?], None)?;
+    let rows = in_order(&concat_batches(&schema, &batches)?)?;
     let spec = metadata.default_partition_spec().as_ref().clone();
     let key = PartitionKey::new(spec, metadata.current_schema().clone(), partition.clone());
     let mut merged = Files::create(metadata, tables.file_io(), Some(key)).await?;
-    merged.write(take_record_batch(&rows, &order)?).await?;
+    merged.write(rows).await?;
     merged.close().await
+}
+
+/// Rows of a stage table in its order; rows of others as they are.
+///
+/// # Errors
+/// When they cannot be sorted.
+pub fn in_order(rows: &RecordBatch) -> Result<RecordBatch> {
+    let by = [names::PARTITION, names::OFFSET].map(|name| rows.column_by_name(name).cloned());
+    let [Some(partition), Some(offset)] = by else { return Ok(rows.clone()) };
+    let order = [partition, offset].map(|values| SortColumn { values, options: None });
+    Ok(take_record_batch(rows, &lexsort_to_indices(&order, None)?)?)
 }
 
 #[cfg(test)]

@@ -27,6 +27,12 @@ pub fn stage_table(topic: &str) -> Option<TableIdent> {
     Some(TableIdent::new(namespace, name))
 }
 
+/// The table that lists objects which are set aside; the underscore keeps it apart from tables of a source.
+#[must_use]
+pub fn quarantine_table() -> TableIdent {
+    TableIdent::new(NamespaceIdent::new(STAGE.to_owned()), "_quarantine".to_owned())
+}
+
 /// `shape.<table>`.
 #[must_use]
 pub fn shape_table(topic: &str) -> Option<TableIdent> {

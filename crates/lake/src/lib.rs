@@ -7,9 +7,11 @@ mod freshness;
 mod http;
 mod keys;
 mod layers;
+mod maintenance;
 #[cfg(test)]
 mod memory_catalog;
 mod offsets;
+mod quarantine;
 mod query;
 mod raw;
 mod serve;
@@ -32,6 +34,8 @@ use tokio::sync::mpsc;
 use crate::{
     catalog::RestCatalog,
     keys::Keys,
+    maintenance::{Maintenance, Steps, expire::Retention, report, warehouse::S3Warehouse},
+    quarantine::Quarantine,
     raw::store::LandingZone,
     serve::{Serve, marts},
     settings::{Command, Settings},
@@ -59,10 +63,26 @@ pub fn main() -> ExitCode {
                 print!("{}", answer.text(*format));
                 Ok(())
             }
+            Command::Maintain { tables: names, dry_run, no_scan, json } => {
+                let maintenance = maintenance(&settings, &tables);
+                let steps =
+                    Steps { dry_run: *dry_run, files_min: 2, without_key: true, orphans: true, measure: !no_scan };
+                let done = maintenance::command(&maintenance, names, steps).await?;
+                print!("{}", if *json { format!("{}\n", serde_json::to_string(&done)?) } else { report::table(&done) });
+                Ok(())
+            }
             Command::Watch => {
                 context.health.set("lake", Err("starting".into()));
                 let jobs = jobs(&settings, &tables, &engine)?;
                 let status = jobs.status.clone();
+                if settings.maintain_interval_s > 0 {
+                    let (maintenance, status) = (maintenance(&settings, &tables), jobs.status.clone());
+                    let (stop, interval) = (context.stop.clone(), Duration::from_secs(settings.maintain_interval_s));
+                    context.tasks.spawn("maintenance", async move {
+                        maintenance::behind(maintenance, interval, status, stop).await;
+                        Ok(())
+                    });
+                }
                 let watch = Watch::new(jobs, Duration::from_millis(settings.poll_ms.max(10)));
                 let (runs, asked) = mpsc::channel(RUNS_WAITING_MAX);
                 let (stop, health) = (context.stop.clone(), context.health.clone());
@@ -84,20 +104,27 @@ pub fn main() -> ExitCode {
     })
 }
 
+/// Maintenance as the settings say.
+fn maintenance(settings: &Settings, tables: &Tables) -> Maintenance {
+    let retention = Retention::new(Duration::from_secs(settings.snapshot_age_s), settings.snapshots_min);
+    let warehouse = Arc::new(S3Warehouse { settings: settings.store() });
+    let orphan_age = Duration::from_secs(settings.orphan_age_s);
+    Maintenance::new(tables.clone(), warehouse, retention, orphan_age, settings.shape_file_rows.max(1))
+}
+
 /// The lake's jobs as the settings say.
 fn jobs(settings: &Settings, tables: &Tables, engine: &Engine) -> anyhow::Result<Jobs> {
-    let store = objects::Store::new(
-        &settings.s3_endpoint,
-        &settings.s3_region,
-        &settings.access_key_id,
-        &settings.secret_access_key,
-        &settings.raw_bucket,
-    );
+    let store = objects::Store::open(&settings.store());
     let store = Arc::new(store.context("set up the landing zone")?);
     let zone = LandingZone { store, topics_dir: settings.topics_dir.clone() };
     let marts = Arc::new(marts(&settings.models)?);
     Ok(Jobs {
-        stage: Stage { tables: tables.clone(), zone, keys: Keys::new(&settings.registry_url) },
+        stage: Stage {
+            tables: tables.clone(),
+            zone,
+            keys: Keys::new(&settings.registry_url),
+            quarantine: Quarantine::new(tables.clone()),
+        },
         shape: Shape { tables: tables.clone(), file_rows: settings.shape_file_rows.max(1) },
         serve: Serve { tables: tables.clone(), engine: engine.clone(), marts },
         status: Status::default(),

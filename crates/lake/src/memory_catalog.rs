@@ -9,7 +9,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use iceberg::{NamespaceIdent, TableCreation, TableIdent, TableRequirement, TableUpdate, spec::TableMetadataBuilder};
+use iceberg::{
+    NamespaceIdent, TableCreation, TableIdent, TableRequirement, TableUpdate,
+    spec::{SnapshotReference, SnapshotRetention, TableMetadataBuilder},
+};
 
 use crate::{
     catalog::{Catalog, CommitError, Creation, Loaded},
@@ -37,6 +40,25 @@ pub struct MemoryCatalog {
 impl MemoryCatalog {
     pub fn new(root: &str) -> Self {
         Self { root: root.to_owned(), tables: Mutex::default(), faults: Mutex::default() }
+    }
+
+    /// Another engine drops a table.
+    pub fn drop_table(&self, table: &TableIdent) {
+        self.tables.lock().unwrap().remove(&table.to_string()).unwrap();
+    }
+
+    /// Another engine rolls a table back to an earlier snapshot.
+    pub async fn roll_back(&self, table: &TableIdent, snapshot_id: i64) {
+        let reference = SnapshotReference::new(snapshot_id, SnapshotRetention::branch(None, None, None));
+        let update = TableUpdate::SetSnapshotRef { ref_name: "main".into(), reference };
+        self.commit(table, Vec::new(), vec![update]).await.unwrap();
+    }
+
+    /// Another engine tags a snapshot.
+    pub async fn tag(&self, table: &TableIdent, name: &str, snapshot_id: i64) {
+        let reference = SnapshotReference::new(snapshot_id, SnapshotRetention::Tag { max_ref_age_ms: None });
+        let update = TableUpdate::SetSnapshotRef { ref_name: name.into(), reference };
+        self.commit(table, Vec::new(), vec![update]).await.unwrap();
     }
 
     /// The next commits meet these, in order.
@@ -70,7 +92,8 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn create(&self, table: &TableIdent, creation: Creation) -> Result<Loaded> {
-        let location = format!("{}/{}", self.root, table.to_string().replace('.', "/"));
+        let id = uuid::Uuid::new_v4().simple();
+        let location = format!("{}/{}-{id}", self.root, table.to_string().replace('.', "/"));
         let new =
             TableCreation::builder().name(table.name().to_owned()).location(location.clone()).schema(creation.schema);
         let new = new.properties(creation.properties).partition_spec_opt(creation.partition_spec).build();

@@ -18,7 +18,7 @@ use crate::{
     catalog::Creation,
     error::{LakeError, Result},
     layers,
-    offsets::property,
+    offsets::{property, recorded},
     sql::{Engine, Pinned, references},
     tables::{
         TableState, Tables,
@@ -141,7 +141,7 @@ impl Serve {
         for _ in 0..5 {
             let present = self.tables.cached(&ident).await?;
             if let Some(state) = &present {
-                let is = |name: &str| state.metadata().properties().get(name).map(String::as_str);
+                let is = |name: &str| recorded(state.metadata(), name);
                 if is(property::INPUTS) == Some(&inputs) && is(property::MODEL) == Some(&mart.model) {
                     return Ok(None);
                 }
@@ -176,7 +176,7 @@ impl Serve {
         let rows = rows.iter().map(|batch| conform(batch, &target)).collect::<Result<Vec<_>>>()?;
         let count = rows.iter().map(RecordBatch::num_rows).sum();
         let change = Change {
-            remove: state.files.iter().map(|file| file.file_path().to_owned()).collect(),
+            remove: state.live().map(|file| file.path.to_owned()).collect(),
             add: write_batches(metadata, self.tables.file_io(), rows).await?,
             properties: [
                 (property::INPUTS.to_owned(), inputs.to_owned()),
@@ -184,7 +184,7 @@ impl Serve {
             ]
             .into(),
             evolved,
-            rows_unchanged: false,
+            ..Change::default()
         };
         self.tables.commit(&state, change).await?;
         tracing::debug!(mart = mart.name, rows = count, took = ?started.elapsed(), "mart rebuilt");
@@ -200,7 +200,7 @@ impl Serve {
 }
 
 fn inputs_property(mart: &Mart, pinned: &Pinned) -> String {
-    let snapshot = |input: &String| pinned.get(input).and_then(|state| state.snapshot_id());
+    let snapshot = |input: &String| pinned.get(input).and_then(|state| state.rows_snapshot_id());
     let inputs: BTreeMap<&String, Option<i64>> = mart.inputs.iter().map(|input| (input, snapshot(input))).collect();
     serde_json::json!(inputs).to_string()
 }

@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 use iceberg::io::{FileIO, FileIOBuilder};
 use iceberg_storage_opendal::OpenDalStorageFactory;
 use model::secret::Secret;
+use objects::StoreSettings;
 
 /// Raw Avro objects to Iceberg tables: stage, shape, serve; SQL over them.
 #[derive(Debug, Parser)]
@@ -56,6 +57,18 @@ pub struct Settings {
     /// Shortest pause between two looks for new objects, milliseconds.
     #[arg(long, env = "LAKE_POLL_MS", default_value_t = 250, global = true)]
     pub poll_ms: u64,
+    /// Seconds between two maintenances of all tables behind `lake watch`. 0: only `lake maintain` does it.
+    #[arg(long, env = "LAKE_MAINTAIN_INTERVAL_S", default_value_t = 60, global = true)]
+    pub maintain_interval_s: u64,
+    /// Snapshots replaced longer ago than this many seconds expire, unless a tag or branch keeps them.
+    #[arg(long, env = "LAKE_SNAPSHOT_AGE_S", default_value_t = 300, global = true)]
+    pub snapshot_age_s: u64,
+    /// The last so many snapshots of a table never expire.
+    #[arg(long, env = "LAKE_SNAPSHOTS_MIN", default_value_t = 20, global = true)]
+    pub snapshots_min: usize,
+    /// Files that no table names are removed when they are older than this many seconds.
+    #[arg(long, env = "LAKE_ORPHAN_AGE_S", default_value_t = 86400, global = true)]
+    pub orphan_age_s: u64,
 }
 
 /// What to do.
@@ -69,6 +82,20 @@ pub enum Command {
     Shape,
     /// Rebuild the marts whose inputs changed, then end.
     Serve,
+    /// Pack files, merge manifests, expire snapshots and remove orphans of all tables, then end.
+    Maintain {
+        /// Tables by name, such as shape.orders; all when none is given.
+        tables: Vec<String>,
+        /// Say what would be done, change nothing.
+        #[arg(long)]
+        dry_run: bool,
+        /// Do not read the tables before and after to time it.
+        #[arg(long)]
+        no_scan: bool,
+        /// Print the report as JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Run one query and print its result.
     Sql {
         /// The query, such as "SELECT * FROM serve.daily_revenue".
@@ -80,6 +107,18 @@ pub enum Command {
 }
 
 impl Settings {
+    /// How the store is reached; the bucket is the landing zone's.
+    #[must_use]
+    pub fn store(&self) -> StoreSettings {
+        StoreSettings {
+            endpoint: self.s3_endpoint.clone(),
+            region: self.s3_region.clone(),
+            access_key_id: self.access_key_id.clone(),
+            secret_access_key: self.secret_access_key.clone(),
+            bucket: self.raw_bucket.clone(),
+        }
+    }
+
     /// Access to the warehouse's files.
     #[must_use]
     pub fn file_io(&self) -> FileIO {

@@ -2,13 +2,18 @@
 //!
 //! Promise: the rows of an object and the next offset after them are published by one commit, computed from the offsets
 //! the table had before it; if the table moved meanwhile, everything is computed again from where it stands now. Objects
-//! form a chain: an object is taken only if it starts at the recorded next offset.
+//! form a chain: an object is taken only if it starts at the recorded next offset. One that cannot be read is set aside
+//! once its successor says where the chain goes on: its offsets are recorded as a hole, the others are taken, and shape
+//! waits before the hole. It is tried again from time to time, and taken when it was mended.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use arrow::{
     array::{Array, AsArray, BooleanArray},
-    compute::filter_record_batch,
+    compute::{concat_batches, filter_record_batch},
     datatypes::{Int64Type, TimestampMicrosecondType},
     record_batch::RecordBatch,
 };
@@ -24,7 +29,8 @@ use crate::{
     error::{LakeError, Result},
     keys::Keys,
     layers,
-    offsets::{NextOffsets, property},
+    offsets::{Holes, NextOffsets, property},
+    quarantine::{Quarantine, SetAside},
     raw::{
         columns::SourceColumn,
         convert::names,
@@ -35,7 +41,7 @@ use crate::{
         TableState, Tables,
         commit::{Change, Evolved, evolve},
         schema::{self, Wanted},
-        write::Files,
+        write::{Files, write_partitioned},
     },
 };
 
@@ -55,6 +61,7 @@ pub struct Stage {
     pub tables: Tables,
     pub zone: LandingZone,
     pub keys: Keys,
+    pub quarantine: Quarantine,
 }
 
 /// What a pass over one topic did.
@@ -68,6 +75,21 @@ pub struct Staged {
     pub committed_us: Vec<i64>,
     /// Partitions that cannot go on, with the reason.
     pub stuck: BTreeMap<i32, String>,
+    /// Objects that cannot be read.
+    pub set_aside: Vec<SetAside>,
+}
+
+impl Staged {
+    /// What a person should know: partitions that stopped, objects that are set aside.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let set_aside = self
+            .set_aside
+            .iter()
+            .filter(|object| object.next_offset.is_some())
+            .map(|object| format!("{} is set aside, shape waits before it: {}", object.object, object.reason));
+        self.stuck.values().cloned().chain(set_aside).collect()
+    }
 }
 
 /// Objects of a topic that the next commit takes.
@@ -76,6 +98,9 @@ struct Intake {
     batches: Vec<RecordBatch>,
     columns: Vec<SourceColumn>,
     next: NextOffsets,
+    holes: Holes,
+    /// Something of the topic could be read before: it is a topic of envelopes.
+    known: bool,
     done: Staged,
 }
 
@@ -88,15 +113,21 @@ impl Stage {
         let ident = layers::stage_table(topic)
             .ok_or_else(|| LakeError::definite(format!("topic {topic} is not named <prefix>.<schema>.<table>")))?;
         let state = self.tables.cached(&ident).await?;
-        let next = match &state {
-            Some(state) => NextOffsets::of(state.metadata().properties())?,
-            None => NextOffsets::default(),
+        let (next, holes) = match &state {
+            Some(state) => (NextOffsets::of(state.metadata())?, Holes::of(state.metadata())?),
+            None => Default::default(),
         };
-        let intake = self.take_in(topic, partitions, next).await?;
-        if intake.done.objects == 0 {
-            return Ok(intake.done);
+        let mut intake = Intake { next, holes: holes.clone(), known: state.is_some(), ..Intake::default() };
+        self.mended(topic, &mut intake).await?;
+        self.take_in(topic, partitions, &mut intake).await?;
+        match self.quarantine.report(topic, &intake.done.set_aside).await {
+            Err(error @ LakeError::Away { .. }) => return Err(error),
+            // A report that cannot be written holds no record up.
+            Err(error) => tracing::warn!(topic, "the quarantine table cannot be written: {error}"),
+            Ok(()) => {}
         }
         let state = match state {
+            _ if intake.done.objects == 0 && (intake.holes == holes || state.is_none()) => return Ok(intake.done),
             Some(state) => state,
             None => self.create(&ident, topic, &intake.columns).await?,
         };
@@ -110,8 +141,41 @@ impl Stage {
         }
     }
 
-    async fn take_in(&self, topic: &str, partitions: &[i32], next: NextOffsets) -> Result<Intake> {
-        let mut intake = Intake { next, ..Intake::default() };
+    /// Tries the objects that were set aside again, where it is time.
+    async fn mended(&self, topic: &str, intake: &mut Intake) -> Result<()> {
+        let holes: Vec<_> = intake.holes.iter().collect();
+        for (partition, start_offset, next) in holes {
+            let (topics_dir, extension) = (self.zone.topics_dir.clone(), "avro".to_owned());
+            let key = RawObject { topics_dir, topic: topic.to_owned(), partition, start_offset, extension };
+            let object = match self.quarantine.last_try(&key) {
+                Some(known) => Err(LakeError::Definite(known)),
+                None => match self.fetch(key.clone()).await {
+                    Ok((_, _, object)) => object,
+                    Err(error @ LakeError::Away { .. }) => return Err(error),
+                    Err(error) => Err(error),
+                },
+            };
+            let fits = |object: Object| match object.next_offset <= next {
+                true => Ok(object),
+                false => Err(LakeError::definite(format!(
+                    "it goes on to offset {}, its successor starts at {next}",
+                    object.next_offset
+                ))),
+            };
+            match object.and_then(fits) {
+                Ok(object) => {
+                    tracing::info!(object = %key, "mended, taken in");
+                    self.quarantine.taken(&key);
+                    intake.holes.0.entry(partition).or_default().remove(&start_offset);
+                    intake.add(object);
+                }
+                Err(reason) => intake.done.set_aside.push(SetAside::new(&key, Some(next), reason.to_string())),
+            }
+        }
+        Ok(())
+    }
+
+    async fn take_in(&self, topic: &str, partitions: &[i32], intake: &mut Intake) -> Result<()> {
         let mut bytes = 0;
         let listings =
             stream::iter(partitions.iter().copied())
@@ -129,11 +193,12 @@ impl Stage {
                 continue;
             }
             intake.done.more |= objects.len() == OBJECTS_MAX;
+            let mut successors: VecDeque<i64> = objects.iter().skip(1).map(|object| object.start_offset).collect();
             let mut fetched = stream::iter(objects).map(|object| self.fetch(object)).buffered(OBJECTS_AT_ONCE);
             while let Some(fetched) = fetched.next().await {
                 let (key, size, object) = fetched?;
-                if let Err(reason) = intake.take(&key, object) {
-                    tracing::error!(object = %key, "set aside: {reason}");
+                if let Err(reason) = intake.take(&key, object, successors.pop_front()) {
+                    tracing::error!(object = %key, "cannot be taken: {reason}");
                     intake.done.stuck.insert(partition, format!("{key}: {reason}"));
                     break;
                 }
@@ -144,7 +209,7 @@ impl Stage {
                 }
             }
         }
-        Ok(intake)
+        Ok(())
     }
 
     /// The object's content, decoded off the async threads; the inner error is the object's own.
@@ -176,7 +241,7 @@ impl Stage {
         let evolved = grown.map(|schema| evolve(state, schema)).transpose()?;
         let metadata = evolved.as_ref().map_or(state.metadata(), |evolved: &Evolved| &evolved.metadata);
         let add = self.write(metadata, intake.batches).await?;
-        let properties = [intake.next.property()].into();
+        let properties = [intake.next.property(), intake.holes.property()].into();
         self.tables.commit(state, Change { add, properties, evolved, ..Change::default() }).await?;
         Ok(intake.done)
     }
@@ -184,6 +249,10 @@ impl Stage {
     /// Writes the rows to one file per day of `_ts`, in their order.
     async fn write(&self, metadata: &TableMetadata, batches: Vec<RecordBatch>) -> Result<Vec<DataFile>> {
         let schema = schema::arrow_schema(metadata.current_schema())?;
+        if !is_by_day(metadata) {
+            let batches = batches.iter().map(|batch| schema::conform(batch, &schema)).collect::<Result<Vec<_>>>()?;
+            return write_partitioned(metadata, self.tables.file_io(), &concat_batches(&schema, &batches)?).await;
+        }
         let mut open: BTreeMap<i32, Files> = BTreeMap::new();
         for batch in batches {
             for (day, rows) in by_day(&schema::conform(&batch, &schema)?)? {
@@ -210,9 +279,9 @@ impl Stage {
 }
 
 impl Intake {
-    /// Takes an object if it continues its partition.
-    fn take(&mut self, key: &RawObject, object: Result<Object>) -> Result<()> {
-        let object = object?;
+    /// Takes an object if it continues its partition; one that cannot be read is set aside if `successor` says where the
+    /// partition goes on, and others of the topic can be read.
+    fn take(&mut self, key: &RawObject, object: Result<Object>, successor: Option<i64>) -> Result<()> {
         if let Some(expected) = self.next.get(key.partition)
             && key.start_offset != expected
         {
@@ -221,23 +290,41 @@ impl Intake {
                 key.start_offset
             )));
         }
-        if object.next_offset < key.start_offset + object.rows as i64 {
-            return Err(LakeError::definite("damaged object: it ends before its records do"));
+        let whole = |object: Object| match object.next_offset < key.start_offset + object.rows as i64 {
+            true => Err(LakeError::definite("damaged object: it ends before its records do")),
+            false => Ok(object),
+        };
+        match object.and_then(whole) {
+            Ok(object) => {
+                self.next.0.insert(key.partition, object.next_offset);
+                self.add(object);
+                Ok(())
+            }
+            Err(reason) => {
+                let successor = successor.filter(|_| self.known || self.done.objects > 0);
+                self.done.set_aside.push(SetAside::new(key, successor, reason.to_string()));
+                let Some(next) = successor else { return Err(reason) };
+                tracing::error!(object = %key, "set aside: {reason}");
+                self.next.0.insert(key.partition, next);
+                self.holes.0.entry(key.partition).or_default().insert(key.start_offset, next);
+                Ok(())
+            }
         }
+    }
+
+    fn add(&mut self, object: Object) {
         for column in &object.columns {
             match self.columns.iter_mut().find(|known| known.name == column.name) {
                 Some(known) => *known = column.clone(),
                 None => self.columns.push(column.clone()),
             }
         }
-        self.next.0.insert(key.partition, object.next_offset);
         self.done.rows += object.rows;
         self.done.objects += 1;
         for batch in object.batches {
             sample(&batch, &mut self.done.committed_us);
             self.batches.push(batch);
         }
-        Ok(())
     }
 }
 
@@ -254,6 +341,12 @@ fn stage_columns(columns: &[SourceColumn]) -> Vec<Wanted> {
         Wanted::new(names::OFFSET, PrimitiveType::Long, false),
     ];
     row.chain(event).collect()
+}
+
+/// Whether the table is partitioned as the lake makes it; another engine may have changed that.
+fn is_by_day(metadata: &TableMetadata) -> bool {
+    let ts = metadata.current_schema().field_id_by_name(names::TS);
+    matches!(metadata.default_partition_spec().fields(), [only] if only.transform == Transform::Day && Some(only.source_id) == ts)
 }
 
 /// Splits rows by the day of `_ts`, keeping their order; most batches are of one day.

@@ -119,7 +119,7 @@ fn table(state: &TableState) -> Value {
     let properties = state.metadata().properties();
     let layer = ident.namespace().as_ref().first().cloned().unwrap_or_default();
     let mut offsets = Map::new();
-    if let (Some(topic), Ok(next)) = (properties.get(property::TOPIC), NextOffsets::of(properties)) {
+    if let (Some(topic), Ok(next)) = (properties.get(property::TOPIC), NextOffsets::of(state.metadata())) {
         let next = next.0.iter().map(|(partition, next)| (partition.to_string(), json!(next))).collect::<Map<_, _>>();
         offsets.insert(topic.clone(), Value::Object(next));
     }

@@ -26,6 +26,8 @@ use crate::{
 
 /// How often new topics and partitions are looked for.
 const DISCOVERY_PERIOD: Duration = Duration::from_secs(2);
+/// How often the tables are loaded again, to notice what other engines did to them (a rollback, a drop).
+const REFRESH_PERIOD: Duration = Duration::from_secs(5);
 /// Longest pause between two looks for new objects.
 const POLL_MAX: Duration = Duration::from_millis(1000);
 /// Polls stay frequent for this long after something new.
@@ -97,6 +99,7 @@ pub struct Watch {
     poll_min: Duration,
     topics: BTreeMap<String, Vec<i32>>,
     discovered: Option<Instant>,
+    refreshed: Option<Instant>,
     waiting: BTreeMap<String, Waiting>,
 }
 
@@ -104,7 +107,7 @@ impl Watch {
     /// A loop that looks for new objects every `poll_min` while there are any.
     #[must_use]
     pub fn new(jobs: Jobs, poll_min: Duration) -> Self {
-        Self { jobs, poll_min, topics: BTreeMap::new(), discovered: None, waiting: BTreeMap::new() }
+        Self { jobs, poll_min, topics: BTreeMap::new(), discovered: None, refreshed: None, waiting: BTreeMap::new() }
     }
 
     /// Runs until `stop`.
@@ -142,6 +145,8 @@ impl Watch {
                     askers.extend(asker);
                     // An asker wants what is there now, also in partitions that are new.
                     self.discovered = None;
+                    self.refreshed = None;
+                    self.jobs.stage.quarantine.try_all();
                     self.waiting.clear();
                 }
             }
@@ -157,6 +162,7 @@ impl Watch {
             return pass;
         }
         self.jobs.status.set("landing zone", Ok(()));
+        self.refresh().await;
         self.topics_pass(&mut pass).await;
         let serving = Instant::now();
         match self.jobs.serve.run().await {
@@ -190,6 +196,13 @@ impl Watch {
         }
         self.discovered = Some(Instant::now());
         Ok(())
+    }
+
+    async fn refresh(&mut self) {
+        if self.refreshed.is_none_or(|at| at.elapsed() >= REFRESH_PERIOD) {
+            self.jobs.stage.tables.refresh().await;
+            self.refreshed = Some(Instant::now());
+        }
     }
 
     async fn topics_pass(&mut self, pass: &mut Pass) {
@@ -231,6 +244,8 @@ impl Watch {
             return;
         }
         self.failed(topic, &error, pass);
+        // What is cached may be older than the snapshots that are kept, after a long pause: load it again.
+        self.refreshed = None;
         let waiting = self
             .waiting
             .entry(topic.to_owned())
@@ -283,7 +298,7 @@ async fn topic_pass(jobs: &Jobs, topic: &str, partitions: &[i32]) -> TopicPass {
             done.objects = staged.objects;
             done.behind |= staged.more;
             jobs.status.staged(&staged.committed_us);
-            let stuck: Vec<String> = staged.stuck.into_values().collect();
+            let stuck: Vec<String> = staged.problems();
             jobs.status
                 .set(&format!("stage of {topic}"), if stuck.is_empty() { Ok(()) } else { Err(stuck.join("; ")) });
         }
@@ -345,7 +360,7 @@ pub async fn once(jobs: &Jobs, layer: &crate::settings::Command) -> Result<Value
                     let partitions = zone.partitions(topic).await?;
                     Box::pin(jobs.stage.run_topic(topic, &partitions)).await.map(|staged| {
                         rows += staged.rows;
-                        let stuck = staged.stuck.into_values().next();
+                        let stuck = staged.problems().into_iter().next();
                         (staged.objects > 0, stuck.map(LakeError::Definite))
                     })
                 }

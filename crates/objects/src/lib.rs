@@ -67,6 +67,8 @@ pub struct ListedObject {
     pub key: String,
     /// Size in bytes.
     pub size: u64,
+    /// When it was written, milliseconds since the epoch by the store's clock.
+    pub modified_ms: Option<i64>,
 }
 
 /// How to reach a bucket.
@@ -239,8 +241,12 @@ impl Store {
             Ok(lister.map_err(move |error| store.error(&error, &place)))
         };
         let files = futures::stream::once(listing).try_flatten().try_filter_map(move |entry| {
-            let listed = (entry.metadata().is_file() && entry.path() > after.as_str())
-                .then(|| ListedObject { key: entry.path().to_owned(), size: entry.metadata().content_length() });
+            let modified_ms = entry.metadata().last_modified().map(|time| time.into_inner().as_millisecond());
+            let listed = (entry.metadata().is_file() && entry.path() > after.as_str()).then(|| ListedObject {
+                key: entry.path().to_owned(),
+                size: entry.metadata().content_length(),
+                modified_ms,
+            });
             async move { Ok(listed) }
         });
         files.boxed()

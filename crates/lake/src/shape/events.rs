@@ -14,7 +14,7 @@ use iceberg::{
 use super::{keys::KeyCodec, unchanged};
 use crate::{
     error::{LakeError, Result},
-    offsets::NextOffsets,
+    offsets::{Holes, NextOffsets},
     raw::convert::names,
     tables::{TableState, read::collect_files, schema::arrow_schema},
 };
@@ -34,14 +34,21 @@ pub struct Span {
 
 impl Span {
     /// What stage has beyond `done`, limited; a partition that is new begins at `first_offset`, before which stage has
-    /// nothing (a topic's start may have been cut off long ago). Pure.
+    /// nothing (a topic's start may have been cut off long ago). A partition ends at its first hole: what comes after may
+    /// be of the same keys. Pure.
     #[must_use]
-    pub fn between(done: &NextOffsets, stage: &NextOffsets, first_offset: i64, offsets_max: i64) -> Self {
+    pub fn between(
+        done: &NextOffsets,
+        stage: &NextOffsets,
+        holes: &Holes,
+        first_offset: i64,
+        offsets_max: i64,
+    ) -> Self {
         let mut span = Self { next: done.clone(), ..Self::default() };
         for (&partition, &to) in &stage.0 {
             let from = done.get(partition).unwrap_or(first_offset);
-            let limit = from.saturating_add(offsets_max);
-            let to_now = to.min(limit);
+            let to = holes.limit(partition, from).map_or(to, |hole| to.min(hole));
+            let to_now = to.min(from.saturating_add(offsets_max));
             span.more |= to_now < to;
             if from < to_now {
                 span.ranges.push((partition, from, to_now));
@@ -205,18 +212,22 @@ mod tests {
 
     #[test]
     fn a_span_is_what_stage_has_beyond_the_table_in_bounded_steps() {
-        let span = Span::between(&offsets(&[(0, 5)]), &offsets(&[(0, 500), (1, 7), (2, 0)]), 0, 100);
+        let span = Span::between(&offsets(&[(0, 5)]), &offsets(&[(0, 500), (1, 7), (2, 0)]), &Holes::default(), 0, 100);
         assert_eq!(span.ranges, vec![(0, 5, 105), (1, 0, 7)]);
         assert_eq!(span.next, offsets(&[(0, 105), (1, 7)]));
         assert!(span.more);
-        let late = Span::between(&offsets(&[]), &offsets(&[(0, 1_000_010)]), 1_000_000, 100);
+        let late = Span::between(&offsets(&[]), &offsets(&[(0, 1_000_010)]), &Holes::default(), 1_000_000, 100);
         assert_eq!(late.ranges, vec![(0, 1_000_000, 1_000_010)]);
-        assert!(Span::between(&span.next, &span.next, 0, 100).ranges.is_empty());
+        let holes = Holes(BTreeMap::from([(0, BTreeMap::from([(7, 9)]))]));
+        let stopped = Span::between(&offsets(&[(0, 5)]), &offsets(&[(0, 50), (1, 7)]), &holes, 0, 100);
+        assert_eq!((stopped.ranges, stopped.more), (vec![(0, 5, 7), (1, 0, 7)], false));
+        assert!(Span::between(&span.next, &span.next, &Holes::default(), 0, 100).ranges.is_empty());
     }
 
     #[test]
     fn a_file_is_left_out_only_when_no_partition_of_it_can_meet_the_span() {
-        let span = Span::between(&offsets(&[(0, 50), (1, 10)]), &offsets(&[(0, 60), (1, 20)]), 0, 100);
+        let span =
+            Span::between(&offsets(&[(0, 50), (1, 10)]), &offsets(&[(0, 60), (1, 20)]), &Holes::default(), 0, 100);
         assert!(span.meets(Some(((0, 1), (12, 15)))));
         assert!(!span.meets(Some(((0, 0), (12, 15)))));
         assert!(!span.meets(Some(((2, 3), (0, 99)))));

@@ -10,7 +10,7 @@ use arrow::{
     compute::{concat_batches, filter_record_batch, take_record_batch},
     datatypes::{Field, Schema, TimestampMicrosecondType},
 };
-use iceberg::spec::{ManifestEntryRef, PrimitiveLiteral, PrimitiveType};
+use iceberg::spec::{ManifestEntryRef, PrimitiveLiteral, PrimitiveType, TableMetadata};
 
 use super::{
     events::{Events, operations},
@@ -61,7 +61,7 @@ pub async fn apply(target: &Target<'_>, events: &Events) -> Result<Rewritten> {
     let versions = conform(&versions(events)?, &schema)?;
     let (open, place) = open_versions(events);
     let open = take_record_batch(&versions, &UInt64Array::from(open))?;
-    let (closed_files, leaves) = split(target)?;
+    let (closed_files, leaves) = split_files(target.metadata, &target.state.files);
     let mut out = target.rewrite(&leaves, events, &open, &place).await?;
     let closed: BooleanArray =
         (0..versions.num_rows()).map(|row| Some(!events.is_delete(row) && events.next_of_key[row].is_some())).collect();
@@ -71,7 +71,7 @@ pub async fn apply(target: &Target<'_>, events: &Events) -> Result<Rewritten> {
         closed.push(close(target, events, &batch)?);
     }
     merge_closed(target, &closed_files, &mut closed, &mut out).await?;
-    let closed = target.sorted(&concat_batches(&schema, &closed)?)?;
+    let closed = target.codec.sorted(&concat_batches(&schema, &closed)?)?;
     out.add.extend(write_batches(target.metadata, target.tables.file_io(), [closed]).await?);
     Ok(out)
 }
@@ -141,16 +141,21 @@ fn with_columns<const N: usize>(rows: &RecordBatch, own: [(&str, ArrayRef); N]) 
 }
 
 /// Files of closed versions, and the others.
-fn split(target: &Target<'_>) -> Result<(Vec<ManifestEntryRef>, Vec<ManifestEntryRef>)> {
-    let id = target.metadata.current_schema().field_id_by_name(columns::IS_CURRENT);
-    let id = id.ok_or_else(|| LakeError::definite("a history table without is_current"))?;
+#[must_use]
+pub fn split_files(
+    metadata: &TableMetadata,
+    files: &[ManifestEntryRef],
+) -> (Vec<ManifestEntryRef>, Vec<ManifestEntryRef>) {
+    let Some(id) = metadata.current_schema().field_id_by_name(columns::IS_CURRENT) else {
+        return (Vec::new(), files.to_vec());
+    };
     let closed = |file: &ManifestEntryRef| {
         matches!(
             file.data_file().upper_bounds().get(&id).map(|bound| bound.literal()),
             Some(PrimitiveLiteral::Boolean(false))
         )
     };
-    Ok(target.state.files.iter().cloned().partition(closed))
+    files.iter().cloned().partition(closed)
 }
 
 /// When small closed files pile up, takes their rows into the new one.

@@ -7,7 +7,7 @@ use arrow::{
         ArrayRef, BooleanArray, Decimal128Array, Float32Array, Float64Array, Int32Array, Int64Array, LargeBinaryArray,
         RecordBatch, StringArray,
     },
-    compute::cast,
+    compute::{SortColumn, cast, lexsort_to_indices, take_record_batch},
     datatypes::{DataType, SchemaRef},
     row::{RowConverter, Rows, SortField},
 };
@@ -66,6 +66,16 @@ impl KeyCodec {
             Ok(if values.data_type() == &column.kind { values.clone() } else { cast(values, &column.kind)? })
         };
         self.columns.iter().map(column).collect()
+    }
+
+    /// Rows in key order.
+    ///
+    /// # Errors
+    /// When a key column is missing.
+    pub fn sorted(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+        let columns: Vec<SortColumn> =
+            self.arrays(rows)?.into_iter().map(|values| SortColumn { values, options: None }).collect();
+        Ok(take_record_batch(rows, &lexsort_to_indices(&columns, None)?)?)
     }
 
     /// The range of keys a data file may hold.

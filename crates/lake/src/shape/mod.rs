@@ -28,7 +28,7 @@ use crate::{
     catalog::Creation,
     error::{LakeError, Result},
     layers,
-    offsets::{NextOffsets, key_columns, property},
+    offsets::{Holes, NextOffsets, key_columns, property},
     raw::convert::names,
     tables::{
         TableState, Tables,
@@ -115,9 +115,10 @@ impl Shape {
                 owner.unwrap_or("(none)")
             )));
         }
-        let in_stage = NextOffsets::of(stage.metadata().properties())?;
-        let done = NextOffsets::of(state.metadata().properties())?;
-        let span = Span::between(&done, &in_stage, events::first_offset(stage), OFFSETS_MAX);
+        let in_stage = NextOffsets::of(stage.metadata())?;
+        let done = NextOffsets::of(state.metadata())?;
+        let holes = Holes::of(stage.metadata())?;
+        let span = Span::between(&done, &in_stage, &holes, events::first_offset(stage), OFFSETS_MAX);
         if span.ranges.is_empty() {
             return Ok(Shaped::default());
         }
@@ -152,8 +153,7 @@ impl Shape {
         };
         let shaped = Shaped { events: events.rows.num_rows(), committed: true, more: span.more, skipped: None };
         let properties = [span.next.property()].into();
-        let change =
-            Change { remove: rewritten.remove, add: rewritten.add, properties, evolved, rows_unchanged: false };
+        let change = Change { remove: rewritten.remove, add: rewritten.add, properties, evolved, ..Change::default() };
         self.tables.commit(&state, change).await?;
         Ok(shaped)
     }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use arrow::{
     array::{Array, AsArray, BooleanArray, RecordBatch, UInt64Array},
-    compute::{SortColumn, concat_batches, filter_record_batch, lexsort_to_indices, not, take_record_batch},
+    compute::{concat_batches, filter_record_batch, not, take_record_batch},
     datatypes::SchemaRef,
 };
 use iceberg::spec::{DataFile, ManifestEntryRef, TableMetadata};
@@ -108,7 +108,7 @@ impl Target<'_> {
         }
         kept.push(unchanged::from_table(take_record_batch(new_rows, &new)?, &replaced, self.codec)?);
         out.replaced.append(&mut replaced);
-        let sorted = self.sorted(&concat_batches(&schema, &kept)?)?;
+        let sorted = self.codec.sorted(&concat_batches(&schema, &kept)?)?;
         out.remove.extend(of_group.iter().map(|file| file.file_path().to_owned()));
         let mut from = 0;
         for size in leaves::file_sizes(sorted.num_rows(), self.rows_target) {
@@ -126,15 +126,5 @@ impl Target<'_> {
             self.current_column.and_then(|name| batch.column_by_name(name)).and_then(|column| column.as_boolean_opt());
         let is_current = |row: usize| current.is_none_or(|current| current.is_valid(row) && current.value(row));
         Ok((0..batch.num_rows()).map(|row| Some(is_current(row) && changed.contains(keys.row(row).data()))).collect())
-    }
-
-    /// Rows in key order.
-    ///
-    /// # Errors
-    /// When a key column is missing.
-    pub fn sorted(&self, rows: &RecordBatch) -> Result<RecordBatch> {
-        let columns: Vec<SortColumn> =
-            self.codec.arrays(rows)?.into_iter().map(|values| SortColumn { values, options: None }).collect();
-        Ok(take_record_batch(rows, &lexsort_to_indices(&columns, None)?)?)
     }
 }

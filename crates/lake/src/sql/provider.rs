@@ -71,7 +71,9 @@ impl TableProvider for LakeTable {
 
     fn statistics(&self) -> Option<Statistics> {
         let mut statistics = Statistics::new_unknown(&self.schema);
-        statistics.num_rows = Precision::Exact(self.state.rows() as usize);
+        let rows = self.state.rows() as usize;
+        statistics.num_rows =
+            if self.state.deletes.is_empty() { Precision::Exact(rows) } else { Precision::Inexact(rows) };
         Some(statistics)
     }
 
@@ -141,6 +143,30 @@ impl LakeScan {
     }
 }
 
+impl LakeScan {
+    /// Rows without columns, where the number of rows is known only by applying deletes.
+    fn count(&self, files: &[ManifestEntryRef]) -> DfResult<SendableRecordBatchStream> {
+        let narrowest = self
+            .state
+            .metadata()
+            .current_schema()
+            .as_struct()
+            .fields()
+            .iter()
+            .find(|field| field.field_type.is_primitive());
+        let Some(column) = narrowest else {
+            return Err(DataFusionError::Plan("a table without a plain column".into()));
+        };
+        let rows = read_files(&self.state, files, vec![column.id], self.predicate.clone()).map_err(external)?;
+        let schema = self.schema();
+        let counted = rows.map(move |batch| {
+            let options = RecordBatchOptions::new().with_row_count(Some(batch.map_err(external)?.num_rows()));
+            Ok(RecordBatch::try_new_with_options(Arc::new(Schema::empty()), Vec::new(), &options)?)
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, counted)))
+    }
+}
+
 impl fmt::Debug for LakeScan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "LakeScan({})", self.state.table.identifier())
@@ -187,8 +213,8 @@ impl ExecutionPlan for LakeScan {
             None => self.groups.iter().flatten().map(|file| file.record_count()).sum(),
         };
         statistics.num_rows = match self.predicate {
-            Some(_) => Precision::Inexact(rows as usize),
-            None => Precision::Exact(rows as usize),
+            None if self.state.deletes.is_empty() => Precision::Exact(rows as usize),
+            _ => Precision::Inexact(rows as usize),
         };
         Ok(statistics)
     }
@@ -196,6 +222,9 @@ impl ExecutionPlan for LakeScan {
     fn execute(&self, partition: usize, _: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
         let files = &self.groups[partition];
         let schema = self.schema();
+        if self.field_ids.is_empty() && !self.state.deletes.is_empty() {
+            return self.count(files);
+        }
         if self.field_ids.is_empty() {
             let rows: u64 = files.iter().map(|file| file.record_count()).sum();
             let options = RecordBatchOptions::new().with_row_count(Some(rows as usize));

@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-/// More data manifests than this are merged.
+/// More manifests than this are merged by the next commit.
 pub const MANIFESTS_MAX: usize = 30;
 /// Manifests with more live files than this are left out of merges.
 pub const MERGED_FILES_MAX: usize = 2_000;
@@ -33,9 +33,9 @@ pub struct Plan {
     pub removed_found: usize,
 }
 
-/// Plans the manifests of a commit that removes `remove`.
+/// Plans the manifests of a commit that removes `remove`; small ones are merged when there are more than `manifests_max`.
 #[must_use]
-pub fn plan(manifests: &[Listed<'_>], remove: &HashSet<String>) -> Plan {
+pub fn plan(manifests: &[Listed<'_>], remove: &HashSet<String>, manifests_max: usize) -> Plan {
     let mut plan = Plan::default();
     let mut touched = Vec::new();
     for (index, manifest) in manifests.iter().enumerate() {
@@ -47,7 +47,7 @@ pub fn plan(manifests: &[Listed<'_>], remove: &HashSet<String>) -> Plan {
             plan.keep.push(index);
         }
     }
-    if plan.keep.len() + touched.len() <= MANIFESTS_MAX {
+    if plan.keep.len() + touched.len() <= manifests_max {
         plan.rewrite = touched.into_iter().map(|index| vec![index]).collect();
         return plan;
     }
@@ -86,14 +86,14 @@ mod tests {
     #[test]
     fn an_append_keeps_the_manifests_while_they_are_few() {
         let live: Vec<Vec<String>> = (0..5).map(|n| vec![format!("f{n}")]).collect();
-        let plan = plan(&listed(&live), &HashSet::new());
+        let plan = plan(&listed(&live), &HashSet::new(), MANIFESTS_MAX);
         assert_eq!(plan, Plan { keep: vec![0, 1, 2, 3, 4], rewrite: vec![], removed_found: 0 });
     }
 
     #[test]
     fn manifests_without_live_files_are_dropped() {
         let live = vec![vec![], vec!["a".to_owned()]];
-        assert_eq!(plan(&listed(&live), &HashSet::new()).keep, vec![1]);
+        assert_eq!(plan(&listed(&live), &HashSet::new(), MANIFESTS_MAX).keep, vec![1]);
     }
 
     proptest! {
@@ -103,7 +103,7 @@ mod tests {
             let live: Vec<Vec<String>> = sizes.iter().map(|size| (0..*size).map(|_| { next += 1; format!("f{next}") }).collect()).collect();
             let remove: HashSet<String> = live.iter().flatten().enumerate().filter(|(n, _)| (seed >> (n % 64)) & 1 == 1).map(|(_, path)| path.clone()).collect();
             let manifests = listed(&live);
-            let plan = plan(&manifests, &remove);
+            let plan = plan(&manifests, &remove, MANIFESTS_MAX);
             prop_assert_eq!(plan.removed_found, remove.len());
             let mut places: Vec<usize> = plan.keep.iter().copied().chain(plan.rewrite.iter().flatten().copied()).collect();
             places.sort_unstable();

@@ -5,9 +5,12 @@
 //! when its current snapshot changed.
 
 pub mod commit;
+pub mod deletes;
 pub mod manifests;
 pub mod read;
 pub mod schema;
+mod snapshot;
+pub mod validate;
 pub mod write;
 
 use std::{
@@ -15,14 +18,15 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use iceberg::{
     NamespaceIdent, Runtime, TableIdent,
     io::FileIO,
-    spec::{DataContentType, Manifest, ManifestContentType, ManifestEntryRef, ManifestFile, TableMetadata},
+    spec::{DataContentType, Manifest, ManifestEntryRef, ManifestFile, Operation, SnapshotRef, TableMetadata},
     table::Table,
 };
 
+use self::deletes::{LiveDelete, Placed};
 use crate::{
     catalog::{Catalog, Creation, Loaded},
     error::{LakeError, Result},
@@ -32,6 +36,8 @@ use crate::{
 const MANIFESTS_CACHED_MAX: usize = 4096;
 /// Manifests read at once.
 const MANIFEST_READS_MAX: usize = 8;
+/// Tables loaded at once by a refresh.
+const REFRESHES_AT_ONCE: usize = 4;
 
 /// A table at one snapshot, with everything planning needs.
 pub struct TableState {
@@ -40,8 +46,10 @@ pub struct TableState {
     pub manifests: Vec<(ManifestFile, Arc<Manifest>)>,
     /// Entries of the data files that are live at the current snapshot.
     pub files: Vec<ManifestEntryRef>,
-    /// Another engine wrote delete files; the lake's own reader and copy-on-write cannot apply them.
-    pub has_delete_files: bool,
+    /// Delete files that are live; readers apply them.
+    pub deletes: Vec<LiveDelete>,
+    /// Specs of the live files that are not of the default spec, by path.
+    other_specs: HashMap<String, i32>,
 }
 
 impl TableState {
@@ -50,9 +58,31 @@ impl TableState {
         self.table.metadata()
     }
 
-    /// Rows of all live files.
+    /// Rows of all live files, without those that position deletes take.
     pub fn rows(&self) -> u64 {
-        self.files.iter().map(|file| file.record_count()).sum()
+        let written: u64 = self.files.iter().map(|file| file.record_count()).sum();
+        let by_position = |delete: &&LiveDelete| delete.entry.content_type() == DataContentType::PositionDeletes;
+        let deleted: u64 = self.deletes.iter().filter(by_position).map(|delete| delete.entry.record_count()).sum();
+        written.saturating_sub(deleted)
+    }
+
+    /// Partition spec of a live file.
+    pub fn spec_of(&self, path: &str) -> i32 {
+        self.other_specs.get(path).copied().unwrap_or_else(|| self.metadata().default_partition_spec_id())
+    }
+
+    /// All live files, data and deletes, with what decides which deletes apply to them.
+    pub fn live(&self) -> impl Iterator<Item = Placed<'_>> {
+        self.manifests.iter().flat_map(|(file, manifest)| {
+            let live = manifest.entries().iter().filter(|entry| entry.is_alive());
+            live.map(|entry| placed(entry, file.partition_spec_id))
+        })
+    }
+
+    /// Delete files that apply to a live data file.
+    pub fn deletes_of(&self, file: &ManifestEntryRef) -> impl Iterator<Item = &LiveDelete> {
+        let data = placed(file, self.spec_of(file.file_path()));
+        self.deletes.iter().filter(move |delete| delete.applies(data))
     }
 
     /// Bytes of all live files.
@@ -65,10 +95,26 @@ impl TableState {
         self.metadata().current_snapshot_id()
     }
 
+    /// Id of the snapshot that last changed a row; those after it only changed the files' shape.
+    pub fn rows_snapshot_id(&self) -> Option<i64> {
+        let mut snapshot = self.metadata().current_snapshot()?;
+        while snapshot.summary().operation == Operation::Replace
+            && let Some(parent) = snapshot.parent_snapshot_id().and_then(|id| self.metadata().snapshot_by_id(id))
+        {
+            snapshot = parent;
+        }
+        Some(snapshot.snapshot_id())
+    }
+
     /// Time of the last commit, milliseconds since the epoch.
     pub fn committed_ms(&self) -> Option<i64> {
         self.metadata().current_snapshot().map(|snapshot| snapshot.timestamp_ms())
     }
+}
+
+fn placed(entry: &ManifestEntryRef, spec_id: i32) -> Placed<'_> {
+    let sequence = entry.sequence_number().unwrap_or(0);
+    Placed { path: entry.file_path(), spec_id, partition: entry.data_file().partition(), sequence }
 }
 
 /// The lake's tables: catalog, storage and caches. Clones share all of it.
@@ -176,13 +222,15 @@ impl Tables {
         let same_snapshot = known.filter(|known| {
             known.metadata().uuid() == table.metadata().uuid()
                 && known.snapshot_id() == table.metadata().current_snapshot_id()
+                && known.metadata().default_partition_spec_id() == table.metadata().default_partition_spec_id()
         });
         let state = match same_snapshot {
             Some(known) => TableState {
                 table,
                 manifests: known.manifests.clone(),
                 files: known.files.clone(),
-                has_delete_files: known.has_delete_files,
+                deletes: known.deletes.clone(),
+                other_specs: known.other_specs.clone(),
             },
             None => self.read_state(table).await?,
         };
@@ -192,26 +240,66 @@ impl Tables {
     }
 
     async fn read_state(&self, table: Table) -> Result<TableState> {
-        let Some(snapshot) = table.metadata().current_snapshot() else {
-            return Ok(TableState { table, manifests: Vec::new(), files: Vec::new(), has_delete_files: false });
+        let manifests = match table.metadata().current_snapshot() {
+            Some(snapshot) => self.manifests_of(&table, snapshot).await?,
+            None => Vec::new(),
         };
+        let default_spec = table.metadata().default_partition_spec_id();
+        let mut state = TableState {
+            table,
+            manifests: Vec::new(),
+            files: Vec::new(),
+            deletes: Vec::new(),
+            other_specs: HashMap::new(),
+        };
+        for (file, manifest) in &manifests {
+            let spec_id = file.partition_spec_id;
+            for entry in manifest.entries().iter().filter(|entry| entry.is_alive()) {
+                if spec_id != default_spec {
+                    state.other_specs.insert(entry.file_path().to_owned(), spec_id);
+                }
+                match entry.content_type() {
+                    DataContentType::Data => state.files.push(entry.clone()),
+                    _ => state.deletes.push(LiveDelete { entry: entry.clone(), spec_id }),
+                }
+            }
+        }
+        state.manifests = manifests;
+        Ok(state)
+    }
+
+    /// The manifests of a snapshot, as listed, with their entries.
+    pub(crate) async fn manifests_of(
+        &self,
+        table: &Table,
+        snapshot: &SnapshotRef,
+    ) -> Result<Vec<(ManifestFile, Arc<Manifest>)>> {
         let list = table.manifest_list_reader(snapshot).load().await?;
         let listed: Vec<ManifestFile> = list.consume_entries().into_iter().collect();
-        let manifests: Vec<(ManifestFile, Arc<Manifest>)> = stream::iter(listed)
+        stream::iter(listed)
             .map(|file| async move { Ok::<_, LakeError>((file.clone(), self.manifest(&file).await?)) })
             .buffered(MANIFEST_READS_MAX)
             .try_collect()
-            .await?;
-        let has_delete_files = manifests.iter().any(|(file, manifest)| {
-            file.content == ManifestContentType::Deletes && manifest.entries().iter().any(|entry| entry.is_alive())
-        });
-        let live = manifests.iter().flat_map(|(_, manifest)| manifest.entries());
-        let files =
-            live.filter(|entry| entry.is_alive() && entry.content_type() == DataContentType::Data).cloned().collect();
-        Ok(TableState { table, manifests, files, has_delete_files })
+            .await
     }
 
-    async fn manifest(&self, file: &ManifestFile) -> Result<Arc<Manifest>> {
+    /// Loads every table this process knows again, so that what other engines did to it (a rollback, a drop) is noticed
+    /// without a commit of ours. One that cannot be loaded fails where it is used, beside the others.
+    pub async fn refresh(&self) {
+        let known: Vec<TableIdent> = lock(&self.inner.states).keys().cloned().collect();
+        let loads: Vec<_> = known.iter().map(|ident| self.load_again(ident).boxed()).collect();
+        stream::iter(loads).buffer_unordered(REFRESHES_AT_ONCE).collect().await
+    }
+
+    async fn load_again(&self, ident: &TableIdent) {
+        match self.load(ident).await {
+            Ok(_) => {}
+            Err(error @ LakeError::Away { .. }) => tracing::debug!(table = %ident, "not loaded again: {error}"),
+            Err(_) => drop(lock(&self.inner.states).remove(ident)),
+        }
+    }
+
+    pub(crate) async fn manifest(&self, file: &ManifestFile) -> Result<Arc<Manifest>> {
         if let Some(known) = lock(&self.inner.manifests).get(&file.manifest_path) {
             return Ok(known.clone());
         }

@@ -2,6 +2,7 @@
 
 use arrow::record_batch::RecordBatch;
 use iceberg::{
+    arrow::RecordBatchPartitionSplitter,
     io::FileIO,
     spec::{DataFile, DataFileFormat, PartitionKey, PrimitiveType, TableMetadata, Type},
     writer::{
@@ -110,4 +111,27 @@ pub async fn write_batches(
         Some(files) => files.close().await,
         None => Ok(Vec::new()),
     }
+}
+
+/// Writes rows to files of the default partition spec, whatever it is; their order is kept within each partition.
+///
+/// # Errors
+/// As [`Files::write`].
+pub async fn write_partitioned(metadata: &TableMetadata, io: &FileIO, rows: &RecordBatch) -> Result<Vec<DataFile>> {
+    let spec = metadata.default_partition_spec();
+    if spec.is_unpartitioned() {
+        return write_batches(metadata, io, [rows.clone()]).await;
+    }
+    if rows.num_rows() == 0 {
+        return Ok(Vec::new());
+    }
+    let schema = metadata.current_schema().clone();
+    let splitter = RecordBatchPartitionSplitter::try_new_with_computed_values(schema, spec.clone())?;
+    let mut written = Vec::new();
+    for (key, rows) in splitter.split(rows)? {
+        let mut files = Files::create(metadata, io, Some(key)).await?;
+        files.write(rows).await?;
+        written.extend(files.close().await?);
+    }
+    Ok(written)
 }

@@ -16,6 +16,7 @@ use crate::{
     error::{LakeError, Result},
     keys::Keys,
     memory_catalog::MemoryCatalog,
+    quarantine::Quarantine,
     query::{Answer, answer},
     raw::store::{LandingZone, RawStore},
     serve::{Mart, Serve, marts},
@@ -73,13 +74,24 @@ impl Lake {
         Self::of(raw, catalog, FileIO::new_with_memory(), file_rows)
     }
 
+    /// As [`Self::new`], with the tables' files on disk below `dir`.
+    pub fn on_disk(dir: &Path, file_rows: usize) -> Self {
+        let catalog = Arc::new(MemoryCatalog::new(&format!("file://{}", dir.display())));
+        Self::of(Arc::new(MemoryRaw::default()), catalog, FileIO::new_with_fs(), file_rows)
+    }
+
     fn of(raw: Arc<MemoryRaw>, catalog: Arc<MemoryCatalog>, io: FileIO, file_rows: usize) -> Self {
         let tables = Tables::new(catalog.clone(), io).unwrap();
         let zone = LandingZone { store: raw.clone(), topics_dir: "kafka".into() };
         Self {
             raw,
             catalog,
-            stage: Stage { tables: tables.clone(), zone, keys: Keys::new("") },
+            stage: Stage {
+                tables: tables.clone(),
+                zone,
+                keys: Keys::new(""),
+                quarantine: Quarantine::new(tables.clone()),
+            },
             shape: Shape { tables: tables.clone(), file_rows },
             engine: Engine::new(tables).unwrap(),
         }

@@ -1,8 +1,12 @@
 //! Tests of the layers against a landing zone, a catalog and storage in memory: all that real servers do, without them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod commits;
 mod fixture;
 mod golden;
+mod maintain;
+mod others;
+mod quarantine;
 mod replay;
 mod serve;
 mod stage;

@@ -77,7 +77,7 @@ async fn rows_and_offsets_are_published_together_once_whatever_becomes_of_the_co
     lake.stage_all(&topic.name).await;
     assert_eq!(lake.sql("SELECT COUNT(*), COUNT(DISTINCT id) FROM stage.things").await, vec![json!([14, 14])]);
     let state = lake.stage.tables.load(&layers::stage_table(&topic.name).unwrap()).await.unwrap().unwrap();
-    assert_eq!(NextOffsets::of(state.metadata().properties()).unwrap().get(0), Some(10));
+    assert_eq!(NextOffsets::of(state.metadata()).unwrap().get(0), Some(10));
 }
 
 async fn continued(lake: &Lake, mut topic: Topic) -> Topic {
@@ -193,6 +193,6 @@ async fn small_files_are_merged_without_a_change_of_rows_or_progress() {
     assert!(state.files.len() < 20, "{}", state.files.len());
     let rows = lake.sql("SELECT COUNT(*), COUNT(DISTINCT id) FROM stage.things UNION ALL SELECT COUNT(*), COUNT(DISTINCT id) FROM shape.things").await;
     assert_eq!(rows, vec![json!([40, 40]), json!([40, 40])]);
-    let next = NextOffsets::of(state.metadata().properties()).unwrap();
+    let next = NextOffsets::of(state.metadata()).unwrap();
     assert_eq!(next.0.values().sum::<i64>(), 40);
 }

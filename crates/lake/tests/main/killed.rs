@@ -15,17 +15,17 @@ use crate::{
     topic::{ColumnSpec, NUMERIC_10_2, Topic},
 };
 
-const COLUMNS: [ColumnSpec; 4] = [
+pub const COLUMNS: [ColumnSpec; 4] = [
     ("id", 23, "int4", -1, false),
     ("status", 25, "text", -1, false),
     ("total", 1700, "numeric", NUMERIC_10_2, true),
     ("created_at", 1114, "timestamp", -1, true),
 ];
-const PARTITIONS: i32 = 3;
+pub const PARTITIONS: i32 = 3;
 const ROUNDS: i32 = 60;
 
 /// Adds ten events of a round and keeps the state they lead to, in cents.
-fn round(topic: &mut Topic, number: i32, state: &mut BTreeMap<i32, i32>) {
+pub fn round(topic: &mut Topic, number: i32, state: &mut BTreeMap<i32, i32>) {
     for step in 0..10 {
         let key = (number * 7 + step * 13) % 150;
         let (id, cents) = (key.to_string(), number * 100 + step);

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod killed;
+mod maintained;
 mod rig;
 #[allow(dead_code)]
 #[path = "../../src/tests/topic.rs"]

@@ -19,6 +19,11 @@ pub struct Rig {
 
 impl Rig {
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// With settings of its own.
+    pub async fn start_with(settings: &[(&str, &str)]) -> Self {
         let postgres = testkit::postgres().await;
         let database = testkit::fresh_database().await;
         let dir = tempfile::tempdir().unwrap();
@@ -40,7 +45,9 @@ impl Rig {
             ("LAKE_MODELS_DIR", format!("{}/../../models", env!("CARGO_MANIFEST_DIR"))),
         ]
         .map(|(name, value)| (name.to_owned(), value))
-        .into();
+        .into_iter()
+        .chain(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+        .collect();
         let mut object_server = Binary::spawn("object-server", &borrowed(&env));
         object_server.wait_port(s3).await;
         let mut catalog_server = Binary::spawn("catalog", &borrowed(&env));
@@ -55,6 +62,51 @@ impl Rig {
         let mut lake = Binary::spawn_with_args("lake", &["watch"], &borrowed(&self.env));
         lake.wait_port(self.lake_port).await;
         lake
+    }
+
+    /// As [`Self::lake`], a second one at a port of its own.
+    pub async fn another_lake(&self) -> Binary {
+        let port = testkit::free_port();
+        let mut env = self.env.clone();
+        env.retain(|(name, _)| name != "LAKE_PORT");
+        env.push(("LAKE_PORT".into(), port.to_string()));
+        let mut lake = Binary::spawn_with_args("lake", &["watch"], &borrowed(&env));
+        lake.wait_port(port).await;
+        lake
+    }
+
+    /// Runs a command of `lake` to its end; its output, as JSON.
+    pub fn command(&self, args: &[&str], settings: &[(&str, &str)]) -> Value {
+        let output = std::process::Command::new(Binary::path("lake"))
+            .args(args)
+            .envs(self.env.iter().cloned())
+            .envs(settings.iter().copied())
+            .current_dir(std::env::temp_dir())
+            .output()
+            .unwrap();
+        let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "lake {args:?}: {text}\n{errors}");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// Asks the loop for a pass.
+    pub async fn run(&self) -> Result<Value, String> {
+        let request = reqwest::Client::new().post(format!("http://127.0.0.1:{}/run", self.lake_port));
+        let answer = request.timeout(Duration::from_secs(60)).send().await.map_err(|error| error.to_string())?;
+        answer.json().await.map_err(|error| error.to_string())
+    }
+
+    /// Another engine at work: `disturb_lake.py`. What it prints.
+    pub fn disturb(&self, args: &[&str]) -> String {
+        let readers = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/readers");
+        let output = std::process::Command::new(readers_python(&readers))
+            .arg(readers.join("disturb_lake.py"))
+            .args(args)
+            .envs(self.env.iter().cloned())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
     /// Rows of a query by HTTP.
