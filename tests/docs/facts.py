@@ -24,7 +24,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BOOK = ROOT / "docs/src"
 SETTINGS = re.compile(r"(<!-- settings: (?P<command>[a-z0-9 -]+?) -->\n)(?P<table>.*?)(<!-- end -->)", re.DOTALL)
-METRIC = re.compile(r'(?:(?:counter|gauge|histogram)!\(|\bsample\((?:&mut )?out,)\s*"([A-Za-z0-9_]+)"')
+METRIC = re.compile(r'(?:(?:counter|gauge|histogram)!\(|\bsample\(\s*(?:&mut )?out,)\s*"([A-Za-z0-9_]+)"')
 # Names that people know from the originals, beside those that begin with the crate's.
 KNOWN_NAMES = {"connect": "kafka_connect_", "cdc-relay": "debezium_metrics_"}
 ROUTE = re.compile(r'\.route\(\s*"([^"]+)"')
@@ -146,7 +146,7 @@ def check_dashboard(path, problems):
         problems.append(f"{path.relative_to(ROOT)}: no queries")
     for query in queries:
         without_labels = re.sub(r"\{[^}]*\}|\[[^\]]*\]|\bby\s*\([^)]*\)", " ", query)
-        for name in re.findall(r"\b[A-Za-z]+_[A-Za-z0-9_]+\b", without_labels):
+        for name in re.findall(r"\b[A-Za-z][A-Za-z0-9]*_\w+", without_labels):
             if name not in real and name not in PROMQL:
                 problems.append(f"{path.relative_to(ROOT)}: there is no metric {name}")
     return len(queries)

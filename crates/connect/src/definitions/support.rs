@@ -7,7 +7,7 @@ use super::{Entry, framework};
 use crate::plugin::ConnectorKind;
 
 /// Settings that are not taken as Kafka Connect takes them; all others are.
-const NOTES: [(&str, &str, &str); 14] = [
+const NOTES: [(&str, &str, &str); 17] = [
     ("connector.plugin.version", "ignored", "one version is there"),
     ("tasks.max.enforce", "ignored", "there are never more tasks"),
     ("key.converter.plugin.version", "ignored", "one version is there"),
@@ -18,6 +18,13 @@ const NOTES: [(&str, &str, &str); 14] = [
     ("predicates", "differs", "the relay knows three; a sink none"),
     ("config.action.reload", "ignored", "references are resolved at each start of a task"),
     ("errors.retry.timeout", "differs", "without it, for ever; given, the task is FAILED after it, also with 0"),
+    (
+        "errors.tolerance",
+        "differs",
+        "sinks; the relay stops at what it cannot read: passing over it would lose a change",
+    ),
+    ("errors.log.enable", "differs", "sinks; other failures are always logged"),
+    ("errors.log.include.messages", "differs", "sinks; topic, partition and offset, never the content"),
     ("exactly.once.support", "ignored", "the relay is always exactly once"),
     ("transaction.boundary", "ignored", "the relay decides"),
     ("transaction.boundary.interval.ms", "ignored", "commit.interval.ms of the relay"),
