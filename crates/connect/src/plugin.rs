@@ -106,7 +106,7 @@ pub struct TaskContext {
 pub enum Moved {
     /// Out of where the connector reads: the database, or a topic.
     Read,
-    /// Into where it writes, durably: a topic, or the bucket.
+    /// Into where it writes: durably into a topic; a sink's records, into its files.
     Written,
 }
 
