@@ -1,5 +1,7 @@
 //! `/` and `/connector-plugins`.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::HeaderMap;
@@ -15,10 +17,15 @@ use crate::providers;
 use crate::validation;
 use crate::worker::Worker;
 
+/// Kafka tells its id at once, or is away.
+const CLUSTER_WAIT: Duration = Duration::from_secs(1);
+
 /// `GET /`. The cluster's id is null until Kafka has told it.
 pub async fn root(State(worker): State<Shared>) -> Json<Value> {
     let commit = option_env!("GIT_COMMIT").unwrap_or("unknown");
-    let cluster = if worker.writer().ready() { worker.writer().cluster_id().await } else { None };
+    // Other workers ask this to learn who is alive, so it answers soon when Kafka does not.
+    let asked = tokio::time::timeout(CLUSTER_WAIT, worker.writer().cluster_id());
+    let cluster = if worker.writer().ready() { asked.await.ok().flatten() } else { None };
     Json(json!({ "version": env!("CARGO_PKG_VERSION"), "commit": commit, "kafka_cluster_id": cluster }))
 }
 
