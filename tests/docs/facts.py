@@ -9,10 +9,12 @@ says, in the order it says it. Where `.env` has the variable too, its value must
 Metrics: a page with `<!-- metrics: CRATE … -->` names every metric of these crates, and no other.
 Properties: a page with `<!-- properties: CRATE -->` names every property that the crate's connector defines, and a row
 of a table that begins with one has its default.
+Dashboards: every metric that a query in `grafana/*.json` names is one of ours.
 Endpoints: a page with `<!-- endpoints: CRATE -->` names every route of the crate's router.
 """
 
 import argparse
+import json
 import os
 import pathlib
 import re
@@ -22,9 +24,13 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BOOK = ROOT / "docs/src"
 SETTINGS = re.compile(r"(<!-- settings: (?P<command>[a-z0-9 -]+?) -->\n)(?P<table>.*?)(<!-- end -->)", re.DOTALL)
-METRIC = re.compile(r'(?:counter|gauge|histogram)!\(\s*"([a-z0-9_]+)"')
+METRIC = re.compile(r'(?:(?:counter|gauge|histogram)!\(|\bsample\(\s*(?:&mut )?out,)\s*"([A-Za-z0-9_]+)"')
+# Names that people know from the originals, beside those that begin with the crate's.
+KNOWN_NAMES = {"connect": "kafka_connect_", "cdc-relay": "debezium_metrics_"}
 ROUTE = re.compile(r'\.route\(\s*"([^"]+)"')
 PROPERTY = re.compile(r'\b(?:defined|setting)\(\s*"([a-z0-9.]+)",\s*"[A-Z]+",\s*(?:None|Some\((?:"([^"]*)"|\w+)\))')
+# Functions of the query language that look like metrics.
+PROMQL = {"histogram_quantile"}
 # Options that the program describes by their name alone.
 MEANINGS = {
     "--port": "Port to listen on.",
@@ -119,13 +125,31 @@ def check_metrics(page, problems):
     crates = found[1].split()
     real = {name for crate in crates for source in sources(crate) for name in METRIC.findall(source)}
     prefixes = tuple(crate.replace("-", "_") + "_" for crate in crates)
+    prefixes += tuple(KNOWN_NAMES[crate] for crate in crates if crate in KNOWN_NAMES)
     section = text[found.end() :].split("\n## ")[0]
-    named = {name for name in re.findall(r"`([a-z0-9_]+)`", section) if name.startswith(prefixes)}
+    named = {name for name in re.findall(r"`([A-Za-z0-9_]+)`", section) if name.startswith(prefixes)}
     for name in sorted(real - named):
         problems.append(f"{page.relative_to(ROOT)}: the metric {name} is missing")
     for name in sorted(named - real):
         problems.append(f"{page.relative_to(ROOT)}: there is no metric {name}")
     return len(real)
+
+
+def check_dashboard(path, problems):
+    """Every metric that a dashboard's queries name is one of ours."""
+    real = {name for crate in (ROOT / "crates").iterdir() for source in sources(crate.name) for name in METRIC.findall(source)}
+    # What Prometheus makes of a histogram.
+    real |= {name + suffix for name in real for suffix in ("_sum", "_count")}
+    panels = json.loads(path.read_text())["panels"]
+    queries = [target["expr"] for panel in panels for target in panel.get("targets", [])]
+    if not queries:
+        problems.append(f"{path.relative_to(ROOT)}: no queries")
+    for query in queries:
+        without_labels = re.sub(r"\{[^}]*\}|\[[^\]]*\]|\bby\s*\([^)]*\)", " ", query)
+        for name in re.findall(r"\b[A-Za-z][A-Za-z0-9]*_\w+", without_labels):
+            if name not in real and name not in PROMQL:
+                problems.append(f"{path.relative_to(ROOT)}: there is no metric {name}")
+    return len(queries)
 
 
 def check_endpoints(page, problems):
@@ -174,12 +198,13 @@ def main():
         metrics += check_metrics(page, problems)
         endpoints += check_endpoints(page, problems)
         properties += check_properties(page, problems)
+    queries = sum(check_dashboard(path, problems) for path in sorted(BOOK.rglob("grafana/*.json")))
     for problem in problems:
         print(f"facts: {problem}", file=sys.stderr)
     if not problems:
         print(
-            f"facts: {tables} settings tables, {properties} properties, {metrics} metrics and {endpoints} endpoints "
-            "are as the programs have them"
+            f"facts: {tables} settings tables, {properties} properties, {metrics} metrics, {endpoints} endpoints and "
+            f"{queries} queries of dashboards are as the programs have them"
         )
     return 1 if problems else 0
 

@@ -12,6 +12,7 @@
 //! The position ([`position`]) is committed with the records; everything else follows from it. [`session`] holds the
 //! order of steps at the start, [`stream`] and [`snapshot`] the two ways rows come, [`start`] the decision between them.
 
+mod debezium_metrics;
 pub mod error;
 pub mod naming;
 pub mod offsets;
@@ -22,6 +23,7 @@ pub mod position;
 pub mod postgres;
 pub mod program;
 pub mod progress;
+mod reach;
 pub mod records;
 pub mod selection;
 pub mod session;

@@ -43,6 +43,17 @@ impl Plugin for PostgresPlugin {
         crate::settings::DEFINITIONS.to_vec()
     }
 
+    fn reference(&self) -> &'static str {
+        include_str!("settings/debezium.json")
+    }
+
+    async fn reach(&self, config: &Config) -> Vec<FieldError> {
+        match RelaySettings::parse(config) {
+            Ok(settings) => crate::reach::check(&settings).await,
+            Err(errors) => errors,
+        }
+    }
+
     /// One slot, one stream, one task.
     fn tasks(&self, config: &Config) -> Vec<Config> {
         vec![config.clone()]

@@ -147,7 +147,7 @@ async fn open(run: &Run) -> Result<(Session, Option<Stream>), RelayError> {
         pipeline: settings.pipeline.clone().map(Pipeline::new),
         rules: Arc::clone(&run.rules),
         keys: OffsetKeys { connector: run.connector.clone(), topic_prefix: settings.topic_prefix.clone() },
-        progress: Progress::new(run.connector.clone(), run.report.clone()),
+        progress: Progress::new(run.connector.clone(), run.report.clone(), &settings.topic_prefix),
         system_id,
     };
     Ok((session, stream))

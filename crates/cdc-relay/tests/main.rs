@@ -7,6 +7,7 @@ mod golden;
 mod museum;
 mod recorded;
 mod recorded_pipelines;
+mod rest;
 mod rig;
 mod slots;
 mod streaming;

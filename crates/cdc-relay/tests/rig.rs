@@ -105,6 +105,13 @@ impl Rig {
         .await;
     }
 
+    /// Registers a connector that cannot work: what the answer says of it, or else the trace of its task.
+    pub async fn refusal(&self, changes: &[(&str, &str)]) -> String {
+        let url = format!("{}/config", self.connector_url());
+        let answer = self.http.put(&url).json(&self.config(changes).await).send().await.unwrap();
+        if answer.status() == 400 { answer.text().await.unwrap() } else { self.failure().await }
+    }
+
     /// Deletes the connector.
     pub async fn delete(&self) {
         let answer = self.http.delete(self.connector_url()).send().await.unwrap();

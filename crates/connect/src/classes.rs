@@ -28,6 +28,22 @@ const KNOWN: [Known; 2] = [
     },
 ];
 
+/// Transformations, predicates and converters that connectors may name, with what Connect calls their kind.
+pub const PARTS: [(&str, &str); 12] = [
+    ("io.debezium.transforms.ByLogicalTableRouter", "transformation"),
+    ("io.debezium.transforms.ExtractNewRecordState", "transformation"),
+    ("io.debezium.transforms.Filter", "transformation"),
+    ("io.debezium.transforms.outbox.EventRouter", "transformation"),
+    ("org.apache.kafka.connect.transforms.RegexRouter", "transformation"),
+    ("org.apache.kafka.connect.transforms.predicates.HasHeaderKey", "predicate"),
+    ("org.apache.kafka.connect.transforms.predicates.RecordIsTombstone", "predicate"),
+    ("org.apache.kafka.connect.transforms.predicates.TopicNameMatches", "predicate"),
+    ("io.confluent.connect.avro.AvroConverter", "converter"),
+    ("org.apache.kafka.connect.json.JsonConverter", "converter"),
+    ("org.apache.kafka.connect.storage.StringConverter", "converter"),
+    ("org.apache.kafka.connect.storage.SimpleHeaderConverter", "header_converter"),
+];
+
 /// Answer of [`Classes::find`].
 #[derive(Clone)]
 pub struct Class {

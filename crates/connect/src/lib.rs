@@ -12,14 +12,18 @@
 //! point comes back, reads the topics and continues.
 
 pub mod definitions;
+pub mod errors;
 pub mod masking;
 pub mod plugin;
 pub mod providers;
 pub mod records;
 pub mod settings;
 
+mod absent;
 mod classes;
 mod echo;
+mod forward;
+mod jmx;
 mod rest;
 mod state;
 mod store;
@@ -35,7 +39,7 @@ use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
 pub use definitions::Definition;
-pub use plugin::{Config, ConnectorKind, FieldError, Plugin, ReportSink, Reporter, TaskContext, TaskError};
+pub use plugin::{Config, ConnectorKind, FieldError, Moved, Plugin, ReportSink, Reporter, TaskContext, TaskError};
 pub use settings::{WorkerArgs, WorkerSettings};
 
 use crate::classes::Classes;
@@ -63,15 +67,17 @@ pub async fn serve(
         .and_then(|mut found| found.next())
         .with_context(|| format!("'{}' is no address to listen on; correct HAUS_BIND", settings.bind))?;
     let listener = service::http::listen(address).await?;
-    let routes = spawn(plugins, settings, &context.tasks, &context.health, &context.stop)?;
+    let counted = context.clone();
+    let metrics = move || counted.render_metrics();
+    let routes = spawn_with(plugins, settings, &context.tasks, &context.health, &context.stop, metrics)?;
     let (tasks, serving) = (context.tasks.clone(), context);
     let in_task = tasks.clone();
-    in_task.spawn("rest", async move { service::http::serve_on(listener, routes, &serving).await });
+    in_task.spawn("rest", async move { service::http::serve_bare(listener, routes, &serving).await });
     tasks.join().await
 }
 
 /// Start a worker's background tasks among `tasks` and return the routes of its REST API; [`serve`] without the
-/// listener, for a process that has one of its own.
+/// listener, for a process that has one of its own. `/metrics` has only what the worker's state tells then.
 ///
 /// # Errors
 /// When the Kafka client does not accept its settings.
@@ -82,6 +88,17 @@ pub fn spawn(
     health: &service::Health,
     stop: &CancellationToken,
 ) -> anyhow::Result<axum::Router> {
+    spawn_with(plugins, settings, tasks, health, stop, String::new)
+}
+
+fn spawn_with(
+    plugins: Vec<Arc<dyn Plugin>>,
+    settings: WorkerSettings,
+    tasks: &service::Tasks,
+    health: &service::Health,
+    stop: &CancellationToken,
+    counted: impl Fn() -> String + Clone + Send + Sync + 'static,
+) -> anyhow::Result<axum::Router> {
     let writer = Writer::new(&settings).context("set up the Kafka client")?;
     let (worker, statuses) = Worker::new(settings, Classes::new(plugins), writer);
     let worker = Arc::new(worker);
@@ -89,8 +106,12 @@ pub fn spawn(
     let (written, until) = (Arc::clone(&worker), stop.clone());
     tasks.spawn("statuses", async move { written.writer().write_statuses(statuses, until).await });
 
+    let of_rest = health.clone();
     let (watched, health, until) = (Arc::clone(&worker), health.clone(), stop.clone());
     tasks.spawn("health", async move { watch_health(&watched, &health, &until).await });
+
+    let (watching, until) = (Arc::clone(&worker), stop.clone());
+    tasks.spawn("absent", async move { absent::watch(watching, until).await });
 
     let (followed, until) = (Arc::clone(&worker), stop.clone());
     tasks.spawn("topics", async move {
@@ -108,7 +129,9 @@ pub fn spawn(
         }
         Supervisor::new(supervised).run(until).await
     });
-    Ok(rest::router(worker))
+    let shown = Arc::clone(&worker);
+    let metrics = axum::routing::get(async move || counted() + &jmx::render(&shown.state(), &shown.settings.worker_id));
+    Ok(rest::router(worker, of_rest).route("/metrics", metrics))
 }
 
 async fn watch_health(worker: &Worker, health: &service::Health, stop: &CancellationToken) -> anyhow::Result<()> {

@@ -101,12 +101,23 @@ pub struct TaskContext {
     pub report: Reporter,
 }
 
+/// Which way records went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moved {
+    /// Out of where the connector reads: the database, or a topic.
+    Read,
+    /// Into where it writes: durably into a topic; a sink's records, into its files.
+    Written,
+}
+
 /// What the worker does with a task's reports. Implemented by the worker; tests may give their own.
 pub trait ReportSink: Send + Sync + 'static {
     /// `topic` was written to or read from (the REST API's `topics`).
     fn active_topic(&self, topic: &str);
     /// A named fact about the task's progress changed.
     fn progress(&self, name: &'static str, value: serde_json::Value);
+    /// So many records were moved.
+    fn moved(&self, _way: Moved, _records: u64) {}
     /// Whether the task waits for another process to let go of its resource.
     fn standby(&self, reason: Option<&str>);
 }
@@ -142,6 +153,11 @@ impl Reporter {
         self.0.progress(name, value.into());
     }
 
+    /// Records were read or written; counted for `/metrics`. To be called per batch.
+    pub fn moved(&self, way: Moved, records: u64) {
+        self.0.moved(way, records);
+    }
+
     /// This task waits because another process holds its resource (a second relay and the slot). While it
     /// does, the worker leaves the shared status record to the process that works.
     pub fn standing_by(&self, reason: &str) {
@@ -169,6 +185,16 @@ pub trait Plugin: Send + Sync + 'static {
     fn validate(&self, config: &Config) -> Vec<FieldError>;
     /// The settings the plugin understands, for `/connector-plugins/{class}/config`.
     fn definitions(&self) -> Vec<Definition> {
+        Vec::new()
+    }
+    /// The definitions of the connector that this one replaces, a JSON list as its `/connector-plugins/{class}/config`
+    /// answers it, without the worker's own; shown in place of [`Self::definitions`] of the same names.
+    fn reference(&self) -> &'static str {
+        ""
+    }
+    /// Checks that ask the world outside: asked when a person gives a configuration that [`Self::validate`] accepts, and
+    /// not when a stored one is started. May take some seconds.
+    async fn reach(&self, _config: &Config) -> Vec<FieldError> {
         Vec::new()
     }
     /// The configurations of the tasks to run; none is a mistake, one is usual for a source.

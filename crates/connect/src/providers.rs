@@ -1,7 +1,12 @@
-//! `${env:NAME}` and `${file:PATH:key}` in configurations: where passwords come from.
+//! `${env:NAME}`, `${file:PATH:key}` and `${dir:PATH:file}` in configurations: where passwords come from.
 //!
 //! Resolved only for the task and for the checks of its plugin, on the worker that runs it; what is stored and
-//! answered keeps the reference. Names as Kafka's `EnvVarConfigProvider` and `FileConfigProvider`.
+//! answered keeps the reference. Names as Kafka's `EnvVarConfigProvider`, `FileConfigProvider` and
+//! `DirectoryConfigProvider`, under the names that people give them (`config.providers=env,file,dir`).
+
+use std::path::{Path, PathBuf};
+
+use regex::Regex;
 
 use crate::plugin::Config;
 
@@ -10,7 +15,7 @@ use crate::plugin::Config;
 pub enum ProviderError {
     /// No such variable.
     #[error(
-        "{field}: the environment variable {name} is not set for this worker; set it (or add it to .env) and restart the connector"
+        "{field}: the environment variable {name} is not set for this worker, or not among those it may read; set it (or add it to .env) and restart the connector"
     )]
     NoVariable {
         /// Setting with the reference.
@@ -51,15 +56,44 @@ pub trait Source {
     fn file(&self, path: &str) -> Result<String, String>;
 }
 
-/// The process's environment and file system.
-pub struct Process;
+/// The process's environment and file system, as far as the worker's settings let references reach.
+#[derive(Debug, Clone, Default)]
+pub struct Process {
+    paths: Option<Vec<PathBuf>>,
+    variables: Option<Regex>,
+}
+
+impl Process {
+    /// Only these files and what is in these folders, only variables that match as a whole; `None` allows all, as with a
+    /// JVM worker's providers.
+    pub fn new(paths: Option<Vec<PathBuf>>, variables: Option<Regex>) -> Self {
+        Self { paths, variables }
+    }
+
+    fn allowed(&self, path: &Path) -> Result<PathBuf, String> {
+        // The real path: neither `..` nor a link leads out of an allowed folder.
+        let real = path.canonicalize().map_err(|error| error.to_string())?;
+        let inside = |allowed: &PathBuf| allowed.canonicalize().is_ok_and(|allowed| real.starts_with(allowed));
+        match &self.paths {
+            Some(paths) if !paths.iter().any(inside) => {
+                Err("it is not among CONNECT_CONFIG_PROVIDERS_FILE_PARAM_ALLOWED_PATHS of this worker".into())
+            }
+            _ => Ok(real),
+        }
+    }
+}
 
 impl Source for Process {
     fn variable(&self, name: &str) -> Option<String> {
+        let whole = |pattern: &Regex| pattern.find(name).is_some_and(|found| found.as_str() == name);
+        if self.variables.as_ref().is_some_and(|pattern| !whole(pattern)) {
+            return None;
+        }
         std::env::var(name).ok()
     }
 
     fn file(&self, path: &str) -> Result<String, String> {
+        let path = self.allowed(Path::new(path))?;
         std::fs::read_to_string(path).map_err(|error| error.to_string())
     }
 }
@@ -101,6 +135,14 @@ fn lookup(field: &str, reference: &str, source: &impl Source) -> Result<Option<S
         let text = source.file(path).map_err(no_file)?;
         let no_key = || ProviderError::NoKey { field: field.into(), path: path.into(), key: key.into() };
         return property(&text, key).map(Some).ok_or_else(no_key);
+    }
+    if let Some((folder, name)) = reference.strip_prefix("dir:").and_then(|rest| rest.rsplit_once(':')) {
+        let path = format!("{}/{name}", folder.trim_end_matches('/'));
+        let no_file = |reason| ProviderError::NoFile { field: field.into(), path: path.clone(), reason };
+        if name.is_empty() || name.contains('/') || name == ".." {
+            return Err(no_file("the last part must be the name of a file in the folder".into()));
+        }
+        return source.file(&path).map(Some).map_err(no_file);
     }
     Ok(None)
 }
@@ -144,6 +186,33 @@ mod tests {
         assert_eq!(resolved("a ${env:PASSWORD} b"), Ok("a hunter22 b".into()));
         assert_eq!(resolved("${file:/run/secrets.properties:key}"), Ok("s3:cr=t".into()));
         assert_eq!(resolved("${topic}-${x"), Ok("${topic}-${x".into()));
+    }
+
+    #[test]
+    fn only_what_the_worker_allows_is_read() {
+        let folder = std::env::temp_dir().join(format!("providers-{}", std::process::id()));
+        let (allowed, other) = (folder.join("allowed"), folder.join("other"));
+        std::fs::create_dir_all(&allowed).unwrap();
+        std::fs::create_dir_all(&other).unwrap();
+        std::fs::write(allowed.join("s"), "user=bob\n").unwrap();
+        std::fs::write(other.join("s"), "user=eve\n").unwrap();
+        std::os::unix::fs::symlink(other.join("s"), allowed.join("link")).unwrap();
+        let process = Process::new(Some(vec![allowed.clone()]), Some(Regex::new("CARGO_.*").unwrap()));
+        let read = |reference: String| {
+            resolve(&Config::from([("f".to_owned(), reference)]), &process)
+                .map(|mut config| config.remove("f").unwrap())
+        };
+        let (allowed, other) = (allowed.display(), other.display());
+        assert_eq!(read(format!("${{file:{allowed}/s:user}}")), Ok("bob".into()));
+        assert_eq!(read(format!("${{dir:{allowed}:s}}")), Ok("user=bob\n".into()));
+        for path in [format!("{other}/s"), format!("{allowed}/../other/s"), format!("{allowed}/link")] {
+            let refused = read(format!("${{file:{path}:user}}")).unwrap_err().to_string();
+            assert!(refused.contains("ALLOWED_PATHS"), "{refused}");
+        }
+        assert!(read(format!("${{dir:{allowed}:../other/s}}")).is_err());
+        assert!(read("${env:CARGO_MANIFEST_DIR}".into()).is_ok());
+        assert!(read("${env:PATH}".into()).is_err());
+        std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]

@@ -55,6 +55,8 @@ pub enum ConfigRecord {
     Commit(String, u32),
     /// `restart-connector-<name>`.
     Restart(String, Restart),
+    /// `logger-cluster-<logger>`: the level that all workers are to give it.
+    Logger(String, String),
     /// `session-key` and whatever else; not ours to read.
     Unknown,
 }
@@ -102,6 +104,11 @@ pub fn parse_config(key: &str, value: Option<&[u8]>) -> ConfigRecord {
         let task = json.get("task").and_then(Value::as_u64).and_then(|task| u32::try_from(task).ok());
         let restart = Restart { include_tasks: flag("include-tasks"), only_failed: flag("only-failed"), task };
         return ConfigRecord::Restart(name.into(), restart);
+    }
+    if let (Some(logger), Some(json)) = (key.strip_prefix("logger-cluster-"), &json)
+        && let Some(level) = json.get("level").and_then(Value::as_str)
+    {
+        return ConfigRecord::Logger(logger.into(), level.into());
     }
     ConfigRecord::Unknown
 }
@@ -154,6 +161,11 @@ pub fn restart_record(name: &str, restart: Restart) -> Record {
         fields.insert("task".into(), task.into());
     }
     (format!("restart-connector-{name}"), Some(value.to_string()))
+}
+
+/// `logger-cluster-<logger>`.
+pub fn logger_record(logger: &str, level: &str) -> Record {
+    (format!("logger-cluster-{logger}"), Some(json!({ "level": level }).to_string()))
 }
 
 /// The tombstones that delete a connector.

@@ -42,7 +42,7 @@ fn every_config_record_of_a_jvm_worker_is_read_and_written_back_the_same() {
             ConfigRecord::Task(name, task, Some(config)) => task_record(&name, task as usize, &config),
             ConfigRecord::Commit(name, tasks) => commit_record(&name, tasks as usize),
             ConfigRecord::Restart(name, restart) => restart_record(&name, restart),
-            ConfigRecord::Task(_, _, None) | ConfigRecord::Unknown => {
+            ConfigRecord::Task(_, _, None) | ConfigRecord::Logger(..) | ConfigRecord::Unknown => {
                 assert_eq!(record.0, "session-key");
                 continue;
             }
@@ -89,6 +89,14 @@ fn a_connector_whose_name_holds_hyphens_and_digits_keeps_its_name() {
         ConfigRecord::Task("a-1".into(), 2, Some(Config::new()))
     );
     assert!(matches!(parse_status("status-task-a-1-2", None), StatusRecord::Task(name, 2, None) if name == "a-1"));
+}
+
+#[test]
+fn a_level_for_the_whole_cluster_is_read_back_as_it_was_written() {
+    let (key, value) = logger_record("io.debezium", "DEBUG");
+    assert_eq!((key.as_str(), value.as_deref()), ("logger-cluster-io.debezium", Some(r#"{"level":"DEBUG"}"#)));
+    let read = parse_config(&key, value.as_ref().map(String::as_bytes));
+    assert_eq!(read, ConfigRecord::Logger("io.debezium".into(), "DEBUG".into()));
 }
 
 proptest! {

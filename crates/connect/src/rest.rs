@@ -2,12 +2,15 @@
 //!
 //! Handlers answer from the picture in [`Worker`] and change things only by writing records; they never talk
 //! to a task. Golden answers of a JVM worker are in `tests/golden/connect-rest`. Differences on purpose:
-//! secrets come back masked; `/health` is the product's own (all its services have the same); progress of
-//! tasks is an addition.
+//! secrets come back masked; `/health` also has what all services of the product show; progress of tasks, initial
+//! offsets and the page at `/docs` are additions.
 
 mod body;
 mod connectors;
+mod docs;
+mod health;
 mod lifecycle;
+mod loggers;
 mod offsets;
 mod plugins;
 
@@ -15,7 +18,7 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
@@ -51,8 +54,7 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         let status = match error {
             StoreError::TimedOut { .. } | StoreError::Unreachable { .. } => StatusCode::SERVICE_UNAVAILABLE,
-            StoreError::Refused { .. } => StatusCode::INTERNAL_SERVER_ERROR,
-            StoreError::GroupActive { .. } => StatusCode::BAD_REQUEST,
+            StoreError::Refused { .. } | StoreError::GroupActive { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, error.to_string())
     }
@@ -67,8 +69,27 @@ impl IntoResponse for ApiError {
 
 type Answer<T = Response> = Result<T, ApiError>;
 
-/// The routes. `ready` is asked before each request whether the topics have been read.
-pub fn router(worker: Shared) -> Router {
+pub use loggers::apply as apply_level;
+
+/// The routes. A path with a slash at its end is the one without, as with a JVM worker.
+pub fn router(worker: Shared, health: service::Health) -> Router {
+    Router::new().fallback_service(routes(worker, health)).layer(from_fn(without_last_slash))
+}
+
+async fn without_last_slash(mut request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let own = path.starts_with(docs::PATH);
+    if let Some(short) = path.strip_suffix('/').filter(|short| !short.is_empty() && !own) {
+        let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+        if let Ok(uri) = format!("{short}{query}").parse() {
+            *request.uri_mut() = uri;
+        }
+    }
+    next.run(request).await
+}
+
+fn routes(worker: Shared, health: service::Health) -> Router {
+    let of_health = Arc::clone(&worker);
     let connectors = Router::new()
         .route("/connectors", get(connectors::list).post(connectors::create))
         .route("/connectors/{name}", get(connectors::show).delete(connectors::delete))
@@ -92,11 +113,15 @@ pub fn router(worker: Shared) -> Router {
     Router::new()
         .merge(connectors)
         .route("/", get(plugins::root))
+        .route("/health", get(async move || health::show(&of_health, &health)))
+        .route("/admin/loggers", get(loggers::list))
+        .route("/admin/loggers/{logger}", get(loggers::show).put(loggers::set))
         .route("/connector-plugins", get(plugins::list))
         .route("/connector-plugins/{class}/config", get(plugins::definitions))
         .route("/connector-plugins/{class}/config/validate", put(plugins::validate))
         .fallback(async || status_only(StatusCode::NOT_FOUND))
         .method_not_allowed_fallback(async || status_only(StatusCode::METHOD_NOT_ALLOWED))
+        .merge(docs::routes())
         .with_state(worker)
 }
 

@@ -2,6 +2,8 @@
 
 use clap::Args;
 
+use crate::providers::Process;
+
 /// The part of a worker binary's command line that every worker shares; flatten it into the binary's own
 /// `Settings` and call [`WorkerArgs::settings`] with the port, whose variable differs per binary.
 #[derive(Debug, Clone, Args)]
@@ -27,13 +29,23 @@ pub struct WorkerArgs {
     /// Topic with states of connectors and tasks.
     #[arg(long, env = "CONNECT_STATUS_TOPIC", default_value = "connect_statuses")]
     pub status_topic: String,
+    /// Files and folders that `${file:…}` and `${dir:…}` may read, separated by commas; all when not given.
+    #[arg(long, env = "CONNECT_CONFIG_PROVIDERS_FILE_PARAM_ALLOWED_PATHS")]
+    pub provider_paths: Option<String>,
+    /// Regular expression of the variables that `${env:…}` may read; all when not given.
+    #[arg(long, env = "CONNECT_CONFIG_PROVIDERS_ENV_PARAM_ALLOWLIST_PATTERN")]
+    pub provider_variables: Option<regex::Regex>,
 }
 
 impl WorkerArgs {
     /// The worker's settings with its port.
     pub fn settings(self, port: u16) -> WorkerSettings {
         let host = self.advertised_host.unwrap_or_else(|| self.bind.clone());
+        let paths = self
+            .provider_paths
+            .map(|paths| paths.split(',').map(str::trim).filter(|path| !path.is_empty()).map(Into::into).collect());
         WorkerSettings {
+            providers: Process::new(paths, self.provider_variables),
             bootstrap: self.bootstrap,
             registry_url: self.registry_url,
             config_topic: self.config_topic,
@@ -65,4 +77,6 @@ pub struct WorkerSettings {
     pub bind: String,
     /// Port the REST API listens on.
     pub port: u16,
+    /// What references in configurations may read.
+    pub providers: Process,
 }

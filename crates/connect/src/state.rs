@@ -64,7 +64,7 @@ impl State {
             }
             ConfigRecord::Commit(name, count) => self.commit_tasks(name, count),
             ConfigRecord::Restart(name, restart) => self.restarts.push((name, restart)),
-            ConfigRecord::Unknown => {}
+            ConfigRecord::Logger(..) | ConfigRecord::Unknown => {}
         }
     }
 
@@ -153,6 +153,12 @@ impl State {
     /// Published states of the connector's tasks by number.
     pub fn task_statuses(&self, name: &str) -> impl Iterator<Item = (u32, &Status)> {
         self.task_status.get(name).into_iter().flatten().map(|(task, status)| (*task, status))
+    }
+
+    /// Who published something of which connector: connector and worker.
+    pub fn workers(&self) -> impl Iterator<Item = (&str, &str)> {
+        let tasks = self.task_status.iter().flat_map(|(name, tasks)| tasks.values().map(move |status| (name, status)));
+        self.connector_status.iter().chain(tasks).map(|(name, status)| (name.as_str(), status.worker_id.as_str()))
     }
 
     /// Topics the connector used.

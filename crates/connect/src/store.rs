@@ -5,7 +5,7 @@
 //! with one clear line (from `topics::Cluster`), for ever.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use service::Backoff;
@@ -16,7 +16,7 @@ use topics::{
     ProducerSettings, RecordOut, ResetTo, TopicPartition, TopicPlan,
 };
 
-use crate::records::{self, Record};
+use crate::records::{self, ConfigRecord, Record};
 use crate::settings::WorkerSettings;
 use crate::worker::Worker;
 
@@ -25,6 +25,9 @@ const WRITE_WAIT: Duration = Duration::from_secs(10);
 /// At the stop the status queue is written out: until nothing came for so long, but no longer than that.
 const LAST_STATUS_WAIT: Duration = Duration::from_millis(200);
 const LAST_STATUSES_WAIT: Duration = Duration::from_secs(5);
+/// Tasks that were told to stop leave their group within this time.
+const GROUP_WAIT: Duration = Duration::from_secs(5);
+const GROUP_LOOK: Duration = Duration::from_millis(100);
 /// Partitions of the topics when made here: Connect's defaults.
 const CONFIG_PARTITIONS: i32 = 1;
 const OFFSET_PARTITIONS: i32 = 25;
@@ -53,7 +56,9 @@ pub enum StoreError {
     },
     /// Offsets of a sink can change only while none of its tasks is in the group.
     #[error(
-        "The offsets of group {group} cannot change while it has {members} member(s); its tasks are still stopping, try again in a moment"
+        "Failed to change the offsets of consumer group {group} either because its tasks haven't stopped completely yet \
+         or the connector was resumed before the request could be successfully completed: it has {members} member(s). If \
+         the connector is in a stopped state, this operation can be safely retried."
     )]
     GroupActive {
         /// Consumer group.
@@ -106,6 +111,7 @@ pub struct Writer {
     cluster: Cluster,
     settings: WorkerSettings,
     producer: Producer,
+    cluster_id: OnceLock<String>,
     configs: watch::Sender<Progress>,
     statuses: watch::Sender<Progress>,
     offsets: watch::Sender<Progress>,
@@ -123,6 +129,7 @@ impl Writer {
             cluster,
             settings: settings.clone(),
             producer,
+            cluster_id: OnceLock::new(),
             configs: watch::Sender::default(),
             statuses: watch::Sender::default(),
             offsets: watch::Sender::default(),
@@ -256,12 +263,28 @@ impl Writer {
     /// See [`StoreError`].
     pub async fn set_group_offsets(&self, group: &str, positions: &[GroupPosition]) -> Result<(), StoreError> {
         let admin = Admin::new(&self.cluster)?;
+        let until = tokio::time::Instant::now() + GROUP_WAIT;
         for position in positions {
             let to = position.offset.map_or(ResetTo::Earliest, |offset| ResetTo::Offset(Offset(offset)));
             let at = TopicPartition::new(position.topic.as_str(), position.partition);
-            admin.reset_group(group, vec![at], to, true).await?;
+            loop {
+                let outcome = admin.reset_group(group, vec![at.clone()], to, true).await.map(drop);
+                if !left_soon(&outcome, until).await {
+                    outcome?;
+                    break;
+                }
+            }
         }
         Ok(())
+    }
+
+    /// The id of the Kafka cluster, once it is known.
+    pub async fn cluster_id(&self) -> Option<String> {
+        if let Some(known) = self.cluster_id.get() {
+            return Some(known.clone());
+        }
+        let told = Admin::new(&self.cluster).ok()?.cluster_id().await?;
+        Some(self.cluster_id.get_or_init(|| told).clone())
     }
 
     /// Forget a group.
@@ -269,7 +292,14 @@ impl Writer {
     /// # Errors
     /// See [`StoreError`].
     pub async fn delete_group(&self, group: &str) -> Result<(), StoreError> {
-        Ok(Admin::new(&self.cluster)?.delete_group(group).await.map(drop)?)
+        let admin = Admin::new(&self.cluster)?;
+        let until = tokio::time::Instant::now() + GROUP_WAIT;
+        loop {
+            let outcome = admin.delete_group(group).await.map(drop);
+            if !left_soon(&outcome, until).await {
+                return Ok(outcome?);
+            }
+        }
     }
 
     /// Make the topics that are missing. Waits for Kafka as long as it takes.
@@ -310,6 +340,16 @@ impl Writer {
         }
         Ok(())
     }
+}
+
+/// Whether to look at a group again: its members have some time to leave it.
+async fn left_soon(outcome: &Result<(), AdminError>, until: tokio::time::Instant) -> bool {
+    let active = matches!(outcome, Err(AdminError::GroupActive { .. }));
+    let again = active && tokio::time::Instant::now() < until;
+    if again {
+        tokio::time::sleep(GROUP_LOOK).await;
+    }
+    again
 }
 
 /// Follow all three topics into the worker's picture until `stop`.
@@ -375,7 +415,13 @@ fn apply(worker: &Worker, topic: Topic, progress: &watch::Sender<Progress>, reco
     let value = record.value.as_deref();
     let key = record.key.as_deref().unwrap_or_default();
     match (topic, std::str::from_utf8(key)) {
-        (Topic::Configs, Ok(key)) => worker.state_mut().apply_config(records::parse_config(key, value)),
+        (Topic::Configs, Ok(key)) => match records::parse_config(key, value) {
+            // Levels are for the workers that ran when somebody asked: a new one starts with its own.
+            ConfigRecord::Logger(logger, level) if progress.borrow().complete => {
+                crate::rest::apply_level(&logger, &level);
+            }
+            record => worker.state_mut().apply_config(record),
+        },
         (Topic::Statuses, Ok(key)) => worker.heard_status(key, value),
         (Topic::Offsets, _) => {
             if let Some(offset) = records::parse_offset(key, value) {

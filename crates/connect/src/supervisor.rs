@@ -120,7 +120,8 @@ impl Supervisor {
         version: u64,
     ) -> Result<(), crate::store::StoreError> {
         let target = self.worker.state().target(name);
-        let errors = validation::errors(class, &config);
+        let errors = validation::errors(class, &config, &self.worker.providers);
+        let errors: Vec<String> = errors.into_iter().map(|error| error.message).collect();
         let failure = (!errors.is_empty()).then(|| masking::redact(&validation::message(&errors), &config));
         let tasks: Vec<Config> = match (target, &failure) {
             (TargetState::Stopped, _) | (_, Some(_)) => Vec::new(),
@@ -211,6 +212,7 @@ impl Supervisor {
             self.stop_tasks(tasks).await;
             self.published.remove(&name);
             if self.worker.state().connector(&name).is_some() {
+                self.worker.leave_connector(&name);
                 continue; // Its class changed to another worker's.
             }
             self.forget(&name);
@@ -263,6 +265,7 @@ impl Supervisor {
                 let _ = running.handle.await;
             }
             self.worker.forget_progress(&name, task);
+            self.worker.leave_task(&name, task);
         }
     }
 }

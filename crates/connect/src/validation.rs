@@ -6,7 +6,8 @@
 use serde_json::{Value, json};
 
 use crate::classes::{Class, Classes};
-use crate::definitions::{COMMON, Definition, SINK};
+use crate::definitions::{self, Entry};
+use crate::errors::ErrorRules;
 use crate::masking;
 use crate::plugin::{Config, ConnectorKind, FieldError};
 use crate::providers;
@@ -40,11 +41,12 @@ pub fn class_of(classes: &Classes, config: &Config) -> Result<Class, Uncheckable
 }
 
 /// All refused settings of a configuration.
-pub fn errors(class: &Class, config: &Config) -> Vec<FieldError> {
+pub fn errors(class: &Class, config: &Config, source: &impl providers::Source) -> Vec<FieldError> {
     let mut errors = common_errors(class.kind, config);
+    errors.extend(ErrorRules::parse(config, class.kind).err().unwrap_or_default());
     if let Some(plugin) = &class.plugin {
         // The plugin sees what its task would see; what cannot be resolved here is told when the task starts.
-        let resolved = providers::resolve(config, &providers::Process).unwrap_or_else(|_| config.clone());
+        let resolved = providers::resolve(config, source).unwrap_or_else(|_| config.clone());
         errors.extend(plugin.validate(&resolved));
     }
     errors
@@ -92,68 +94,79 @@ fn topics_error(config: &Config) -> Option<FieldError> {
 }
 
 /// The message of a 400 answer for these errors.
-pub fn message(errors: &[FieldError]) -> String {
-    let lines: Vec<&str> = errors.iter().map(|error| error.message.as_str()).collect();
+pub fn message(lines: &[String]) -> String {
     format!(
         "Connector configuration is invalid and contains the following {} error(s):\n{}\nYou can also find the above \
          list of errors at the endpoint `/connector-plugins/{{connectorType}}/config/validate`",
-        errors.len(),
+        lines.len(),
         lines.join("\n")
     )
 }
 
-/// Settings a connector of this class understands, common ones first.
-pub fn definitions(class: &Class) -> Vec<Definition> {
-    let mut all = COMMON.to_vec();
-    if class.kind == ConnectorKind::Sink {
-        all.extend(SINK);
-    }
-    all.extend(class.plugin.iter().flat_map(|plugin| plugin.definitions()));
-    all
+/// Settings a connector of this class understands: the worker's own, and the connector's where its plugin is.
+pub fn definitions(class: &Class) -> (Vec<Entry>, Vec<Entry>) {
+    let plugin = class.plugin.as_ref().map(|plugin| definitions::of_plugin(plugin.as_ref()));
+    (definitions::framework(class.kind), plugin.unwrap_or_default())
 }
+
+/// Converters of a connector that names none: the worker's.
+const CONVERTERS: [(&str, &str); 3] = [
+    ("key.converter", "io.confluent.connect.avro.AvroConverter"),
+    ("value.converter", "io.confluent.connect.avro.AvroConverter"),
+    ("header.converter", "org.apache.kafka.connect.storage.SimpleHeaderConverter"),
+];
 
 /// The body of a `validate` answer.
 pub fn report(class: &Class, config: &Config, errors: &[FieldError]) -> Value {
-    let definitions = definitions(class);
-    let mut groups: Vec<&str> = Vec::new();
-    for definition in &definitions {
-        if !groups.contains(&definition.group) {
-            groups.push(definition.group);
+    let (mut framework, plugin) = definitions(class);
+    for entry in &mut framework {
+        let of_worker = CONVERTERS.iter().find(|(name, _)| entry["name"] == *name).map(|(_, converter)| *converter);
+        let version = (entry["name"] == "connector.plugin.version").then_some(class.version.as_str());
+        if let Some(default) = of_worker.or(version) {
+            entry.insert("default_value".into(), default.into());
         }
     }
-    let value = |name: &str, default: Option<&str>| {
-        let texts = errors.iter().filter(|error| error.field == name).map(|error| &error.message);
-        json!({
-            "name": name,
-            "value": config.get(name).map(|value| masking::masked(name, value)).or(default.map(Into::into)),
-            "recommended_values": [], "errors": texts.collect::<Vec<_>>(), "visible": true,
-        })
-    };
-    let mut configs: Vec<Value> = numbered(&definitions)
-        .map(|(order, definition)| {
-            json!({ "definition": definition.json(order), "value": value(definition.name, definition.default) })
-        })
-        .collect();
+    let mut groups: Vec<&Value> = Vec::new();
+    for entry in framework.iter().chain(&plugin) {
+        if !groups.contains(&&entry["group"]) {
+            groups.push(&entry["group"]);
+        }
+    }
+    // A connector with checks of its own tells values only where they are wrong: so does the original.
+    let told = class.plugin.as_ref().is_none_or(|plugin| plugin.reference().is_empty());
+    let mut configs: Vec<Value> = framework.iter().map(|entry| configured(entry, config, errors, true)).collect();
+    configs.extend(plugin.iter().map(|entry| configured(entry, config, errors, told)));
     // A refused setting without a definition still has to be seen.
+    let defined = |field: &str| framework.iter().chain(&plugin).any(|entry| entry["name"] == field);
     let mut undefined: Vec<&str> = errors.iter().map(|error| error.field.as_str()).collect();
-    undefined.retain(|field| !definitions.iter().any(|definition| definition.name == *field));
+    undefined.retain(|field| !defined(field));
     undefined.dedup();
     configs.extend(undefined.into_iter().map(|field| {
         let definition = json!({
             "name": field, "type": "STRING", "required": false, "default_value": null, "importance": "HIGH",
             "documentation": "", "group": null, "order_in_group": -1, "width": "NONE", "display_name": field, "dependents": [],
         });
-        json!({ "definition": definition, "value": value(field, None) })
+        let entry = definition.as_object().cloned().unwrap_or_default();
+        configured(&entry, config, errors, true)
     }));
     json!({ "name": class.name, "error_count": errors.len(), "groups": groups, "configs": configs })
 }
 
-/// Definitions with their number within their group.
-pub fn numbered(definitions: &[Definition]) -> impl Iterator<Item = (usize, &Definition)> {
-    definitions.iter().enumerate().map(|(index, definition)| {
-        let before = definitions[..index].iter().filter(|other| other.group == definition.group).count();
-        (before + 1, definition)
-    })
+/// A definition with the value that the configuration gives it.
+fn configured(entry: &Entry, config: &Config, errors: &[FieldError], told: bool) -> Value {
+    let name = entry["name"].as_str().unwrap_or_default();
+    let texts: Vec<&String> = errors.iter().filter(|error| error.field == name).map(|error| &error.message).collect();
+    let given = config.get(name).map(|value| Value::from(masking::masked(name, value)));
+    let value = match (given, told || !texts.is_empty()) {
+        (Some(given), true) => given,
+        (None, true) if told => entry["default_value"].clone(),
+        _ => Value::Null,
+    };
+    json!({ "definition": definitions::shown(entry), "value": {
+        "name": name, "value": value,
+        "recommended_values": entry.get("recommended_values").cloned().unwrap_or_else(|| json!([])),
+        "errors": texts, "visible": entry.get("visible").cloned().unwrap_or(Value::Bool(true)),
+    } })
 }
 
 #[cfg(test)]
@@ -164,7 +177,7 @@ mod tests {
     fn checked(pairs: &[(&str, &str)]) -> Vec<String> {
         let config: Config = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let class = class_of(&Classes::new(Vec::new()), &config).unwrap();
-        errors(&class, &config).into_iter().map(|error| error.message).collect()
+        errors(&class, &config, &providers::Process::default()).into_iter().map(|error| error.message).collect()
     }
 
     #[test]

@@ -11,6 +11,8 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::classes::Classes;
 use crate::echo::Echoes;
+use crate::forward;
+use crate::providers;
 use crate::records::{self, OffsetRecord, Record, Status, StatusRecord};
 use crate::settings::WorkerSettings;
 use crate::state::State;
@@ -30,25 +32,35 @@ pub struct Worker {
     pub classes: Classes,
     /// Wakes the supervisor after the picture changed.
     pub changed: Notify,
+    /// Where `${env:…}` and `${file:…}` are looked up.
+    pub providers: providers::Process,
+    /// For questions to other workers.
+    pub http: reqwest::Client,
     writer: Writer,
     state: RwLock<State>,
     statuses: mpsc::Sender<Record>,
     echoes: Mutex<Echoes>,
+    /// What this worker says of its connectors and tasks, by record key, published or held back.
+    own: Mutex<BTreeMap<String, Status>>,
     progress: Mutex<ProgressByTask>,
 }
 
 impl Worker {
     /// A worker and the queue of status records its status task writes out.
     pub fn new(settings: WorkerSettings, classes: Classes, writer: Writer) -> (Self, mpsc::Receiver<Record>) {
+        let providers = settings.providers.clone();
         let (statuses, queue) = mpsc::channel(STATUS_QUEUE_LEN_MAX);
         let worker = Self {
             settings,
             classes,
             changed: Notify::new(),
+            providers,
+            http: forward::client(),
             writer,
             state: RwLock::default(),
             statuses,
             echoes: Mutex::default(),
+            own: Mutex::default(),
             progress: Mutex::default(),
         };
         (worker, queue)
@@ -83,12 +95,70 @@ impl Worker {
 
     /// Publish a connector's state; `None` forgets it. Queued: Kafka being away must not hold up the caller.
     pub fn publish_connector(&self, name: &str, status: Option<Status>) {
+        self.note_own(&records::connector_status_record(name, None).0, status.as_ref());
         self.publish(records::connector_status_record(name, status.as_ref()));
     }
 
     /// Publish a task's state; `None` forgets it.
     pub fn publish_task(&self, name: &str, task: u32, status: Option<Status>) {
+        self.note_own(&records::task_status_record(name, task, None).0, status.as_ref());
         self.publish(records::task_status_record(name, task, status.as_ref()));
+    }
+
+    /// Publish that a task runs here, unless another worker that is alive says that it runs there.
+    pub async fn claim_task(&self, name: &str, task: u32, status: Status) {
+        let other = self.state().task_status(name, task).cloned();
+        let other = other.filter(|other| other.state == "RUNNING" && other.worker_id != self.settings.worker_id);
+        match other {
+            Some(other) if forward::answers(self, &other.worker_id).await => {
+                self.note_own(&records::task_status_record(name, task, None).0, Some(&status));
+            }
+            _ => self.publish_task(name, task, Some(status)),
+        }
+    }
+
+    /// Say nothing more of a task: another process does its work.
+    pub fn leave_task(&self, name: &str, task: u32) {
+        self.note_own(&records::task_status_record(name, task, None).0, None);
+    }
+
+    /// Say nothing more of a connector.
+    pub fn leave_connector(&self, name: &str) {
+        self.note_own(&records::connector_status_record(name, None).0, None);
+    }
+
+    fn note_own(&self, key: &str, status: Option<&Status>) {
+        match status {
+            Some(status) => self.own().insert(key.to_owned(), status.clone()),
+            None => self.own().remove(key),
+        };
+    }
+
+    /// What this worker runs while another's word stands about it: record key and the other worker.
+    pub fn over_ours(&self) -> Vec<(String, String)> {
+        let own: Vec<String> = self.own().keys().cloned().collect();
+        let state = self.state();
+        let other = |key: &String| match records::parse_status(key, None) {
+            StatusRecord::Connector(name, _) => state.connector_status(&name).map(|status| status.worker_id.clone()),
+            StatusRecord::Task(name, task, _) => state.task_status(&name, task).map(|status| status.worker_id.clone()),
+            StatusRecord::Topic(..) | StatusRecord::Unknown => None,
+        };
+        let others = own.into_iter().filter_map(|key| Some((other(&key)?, key)));
+        others.filter(|(id, _)| *id != self.settings.worker_id).map(|(id, key)| (key, id)).collect()
+    }
+
+    /// Publish what this worker says under a key.
+    pub fn say_again(&self, key: &str) {
+        let Some(status) = self.own().get(key).cloned() else { return };
+        match records::parse_status(key, None) {
+            StatusRecord::Connector(name, _) => self.publish_connector(&name, Some(status)),
+            StatusRecord::Task(name, task, _) => self.publish_task(&name, task, Some(status)),
+            StatusRecord::Topic(..) | StatusRecord::Unknown => {}
+        }
+    }
+
+    fn own(&self) -> MutexGuard<'_, BTreeMap<String, Status>> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Publish that a connector uses a topic; `None` forgets it.

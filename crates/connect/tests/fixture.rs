@@ -5,9 +5,16 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use connect::{Config, ConnectorKind, FieldError, Plugin, TaskContext, TaskError, WorkerSettings};
+use connect::errors::{FailedRecord, Failure, RecordErrors};
+use connect::{Config, ConnectorKind, FieldError, Moved, Plugin, TaskContext, TaskError, WorkerSettings};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
+
+/// Topics that a run says it uses: those of the recorded connector.
+const TOPICS: &str = "storefront.public.toasty storefront.public.products storefront.public.no_pk \
+    storefront.public.WeirdTable_1 storefront.public.ri_full storefront.public.composite_pk storefront.public.toasty_full \
+    storefront.public.payments storefront.public.orders storefront.public.customers storefront.public.all_types \
+    storefront.message storefront.public.order_items";
 
 /// How runs of a task end, one after the other; the last is repeated.
 #[derive(Clone, Debug)]
@@ -16,6 +23,8 @@ pub enum End {
     Retries(&'static str),
     Fails(String),
     Panics,
+    /// Meets a record that it cannot process, then runs.
+    MeetsBadRecord,
 }
 
 /// A plugin under Debezium's or Confluent's name whose tasks do as told.
@@ -74,7 +83,7 @@ impl Plugin for Scripted {
 
     async fn run(&self, task: TaskContext) -> Result<(), TaskError> {
         self.starts.lock().unwrap().push(task.config.clone());
-        task.report.active_topic("storefront.public.orders");
+        TOPICS.split(' ').for_each(|topic| task.report.active_topic(topic));
         let end = {
             let mut ends = self.ends.lock().unwrap();
             if ends.len() > 1 { ends.remove(0) } else { ends.first().cloned().unwrap_or(End::Runs) }
@@ -87,6 +96,24 @@ impl Plugin for Scripted {
             End::Retries(reason) => Err(TaskError::Retry(reason.into())),
             End::Fails(reason) => Err(TaskError::Fail(reason)),
             End::Panics => panic!("index out of bounds"),
+            End::MeetsBadRecord => {
+                let errors = RecordErrors::open(&task).await?;
+                let headers = [("trace".to_owned(), Some(b"7".to_vec()))];
+                let record = FailedRecord {
+                    topic: "t",
+                    partition: 3,
+                    offset: 14,
+                    timestamp_ms: Some(1_700_000_000_000),
+                    key: Some(b"k"),
+                    value: Some(b"not avro"),
+                    headers: &headers,
+                };
+                errors.report(&record, &Failure::avro_value("no magic byte")).await?;
+                task.report.moved(Moved::Read, 1);
+                task.report.progress("met", 1);
+                task.stop.cancelled().await;
+                Ok(())
+            }
         }
     }
 }
@@ -105,8 +132,11 @@ pub fn state_topics() -> String {
 }
 
 impl Worker {
-    /// Start on `topics`; `worker_id` is what statuses show.
+    /// Start on `topics`; `worker_id` is what statuses show, its address when empty.
     pub async fn start(topics: &str, worker_id: &str, plugins: Vec<Arc<dyn Plugin>>) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let worker_id = if worker_id.is_empty() { &address } else { worker_id };
         let settings = WorkerSettings {
             bootstrap: testkit::kafka().await.bootstrap.clone(),
             registry_url: "http://127.0.0.1:1".into(),
@@ -116,13 +146,13 @@ impl Worker {
             worker_id: worker_id.into(),
             bind: "127.0.0.1".into(),
             port: 0,
+            providers: connect::providers::Process::default(),
         };
         let stop = CancellationToken::new();
         let tasks = service::Tasks::new(stop.clone());
         let health = service::Health::new("connect");
         let routes = connect::spawn(plugins, settings, &tasks, &health, &stop).unwrap();
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let url = format!("http://{address}");
         let until = stop.clone();
         tasks.spawn("rest", async move {
             axum::serve(listener, routes).with_graceful_shutdown(until.cancelled_owned()).await?;
@@ -176,6 +206,15 @@ impl Worker {
         let what = format!("task {connector}-{task} is {state}");
         testkit::wait_until(&what, Duration::from_secs(20), async || self.task_state(connector, task).await == state)
             .await;
+    }
+
+    pub fn address(&self) -> &str {
+        self.url.trim_start_matches("http://")
+    }
+
+    /// Its address answers nobody any more and it says nothing more.
+    pub fn vanish(self) {
+        self.stop.cancel();
     }
 
     pub async fn stop(self) {

@@ -22,7 +22,14 @@ pub async fn serve(address: SocketAddr, router: Router, context: &Context) -> an
 /// # Errors
 /// When the listener fails.
 pub async fn serve_on(listener: TcpListener, router: Router, context: &Context) -> anyhow::Result<()> {
-    let router = router.merge(standard_routes(context));
+    serve_bare(listener, router.merge(standard_routes(context)), context).await
+}
+
+/// As [`serve_on`], without routes of its own: for a service whose `/health` has another's wording.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve_bare(listener: TcpListener, router: Router, context: &Context) -> anyhow::Result<()> {
     if let Ok(address) = listener.local_addr() {
         tracing::info!("{} listens on http://{address}", context.name);
     }

@@ -9,6 +9,7 @@
 pub mod env;
 pub mod health;
 pub mod http;
+pub mod logs;
 pub mod retry;
 pub mod tasks;
 
@@ -17,8 +18,8 @@ use std::{process::ExitCode, time::Duration};
 use anyhow::Context as _;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
+use crate::logs::Reader;
 pub use crate::{health::Health, retry::Backoff, tasks::Tasks};
 
 /// How long tasks may take to finish after a stop was asked for.
@@ -36,6 +37,14 @@ pub struct Context {
     pub(crate) metrics: PrometheusHandle,
 }
 
+impl Context {
+    /// The process's metrics, as Prometheus reads them.
+    #[must_use]
+    pub fn render_metrics(&self) -> String {
+        self.metrics.render()
+    }
+}
+
 /// Runs a service to its end: reads `.env`, sets up logs and metrics, handles signals, reports the error.
 ///
 /// `body` parses its settings, spawns tasks and usually ends with `context.tasks.join().await`.
@@ -43,7 +52,7 @@ pub fn run<F>(name: &'static str, body: F) -> ExitCode
 where
     F: AsyncFnOnce(Context) -> anyhow::Result<()>,
 {
-    report(name, run_to_result(name, Logs::Service, body))
+    report(name, run_to_result(name, Reader::Service, body))
 }
 
 /// As [`run`], for a command that a person runs: only errors are logged (unless `RUST_LOG` says otherwise), so that
@@ -52,14 +61,7 @@ pub fn run_command<F>(name: &'static str, body: F) -> ExitCode
 where
     F: AsyncFnOnce(Context) -> anyhow::Result<()>,
 {
-    report(name, run_to_result(name, Logs::Command, body))
-}
-
-/// Who reads the logs.
-#[derive(Clone, Copy)]
-enum Logs {
-    Service,
-    Command,
+    report(name, run_to_result(name, Reader::Command, body))
 }
 
 fn report(name: &str, result: anyhow::Result<()>) -> ExitCode {
@@ -73,12 +75,12 @@ fn report(name: &str, result: anyhow::Result<()>) -> ExitCode {
     }
 }
 
-fn run_to_result<F>(name: &'static str, logs: Logs, body: F) -> anyhow::Result<()>
+fn run_to_result<F>(name: &'static str, reader: Reader, body: F) -> anyhow::Result<()>
 where
     F: AsyncFnOnce(Context) -> anyhow::Result<()>,
 {
     env::load()?;
-    init_logs(logs)?;
+    logs::init(reader)?;
     let metrics = PrometheusBuilder::new().install_recorder().context("set up metrics")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
     let result = runtime.block_on(async move {
@@ -91,22 +93,6 @@ where
     // Blocking threads (librdkafka's, file I/O) may still sit in a call; they hold no state that has to be saved.
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
-}
-
-fn init_logs(logs: Logs) -> anyhow::Result<()> {
-    let level = match (std::env::var("RUST_LOG"), logs) {
-        (Ok(level), _) => level,
-        (Err(_), Logs::Command) => "error".to_owned(),
-        (Err(_), Logs::Service) => std::env::var("LOG_LEVEL").unwrap_or_else(|_| "info".to_owned()),
-    };
-    let filter = EnvFilter::try_new(&level).with_context(|| format!("LOG_LEVEL: '{level}' is not a log filter"))?;
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match std::env::var("LOG_FORMAT").as_deref() {
-        Ok("json") => logs.json().init(),
-        Ok("text") | Err(_) => logs.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
-        Ok(other) => anyhow::bail!("LOG_FORMAT: '{other}' is not one of text, json"),
-    }
-    Ok(())
 }
 
 /// The first SIGTERM or SIGINT asks for a stop; the second ends the process at once, for a person who waits.

@@ -263,6 +263,11 @@ impl Admin {
         .await
     }
 
+    /// The cluster's id; `None` when it is not told in time.
+    pub async fn cluster_id(&self) -> Option<String> {
+        self.blocking(|admin| Ok(admin.client.inner().fetch_cluster_id(ASK))).await.ok().flatten()
+    }
+
     /// One topic; `None` when it does not exist.
     ///
     /// # Errors

@@ -28,9 +28,22 @@ impl<S: Send + Sync> FromRequest<S> for JsonObject {
         match serde_json::from_slice(&bytes) {
             Ok(Value::Object(fields)) => Ok(Self(fields)),
             Ok(_) => Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "The body must be a JSON object")),
-            Err(error) => Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
+            Err(error) => Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, malformed(&error))),
         }
     }
+}
+
+/// What Connect's parser says of a body that ends too early; of others, ours.
+fn malformed(error: &serde_json::Error) -> String {
+    let said = match error.classify() {
+        serde_json::error::Category::Eof => "Unexpected end-of-input within/between Object entries".to_owned(),
+        _ => error.to_string(),
+    };
+    format!(
+        "{said}\n at [Source: REDACTED (`StreamReadFeature.INCLUDE_SOURCE_IN_LOCATION` disabled); line: {}, column: {}]",
+        error.line(),
+        error.column() + 1
+    )
 }
 
 /// A configuration out of a JSON object; `null` values are left out.

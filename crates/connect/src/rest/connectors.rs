@@ -2,12 +2,15 @@
 
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use super::body::{JsonObject, config_of, query_values};
+use super::offsets;
+use super::plugins::refusals;
 use super::{Answer, ApiError, Shared};
+use crate::forward;
 use crate::masking;
 use crate::plugin::Config;
 use crate::records::{self, Record, Status, TargetState};
@@ -38,7 +41,7 @@ pub async fn list(State(worker): State<Shared>, RawQuery(query): RawQuery) -> Js
     Json(Value::Object(names.map(expanded).collect()))
 }
 
-/// `POST /connectors` with `{"name", "config", "initial_state"?}`.
+/// `POST /connectors` with `{"name", "config", "initial_state"?, "initial_offsets"?}`.
 pub async fn create(State(worker): State<Shared>, JsonObject(body): JsonObject) -> Answer {
     let name = body.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
     let empty = Map::new();
@@ -46,14 +49,17 @@ pub async fn create(State(worker): State<Shared>, JsonObject(body): JsonObject) 
     take_name(&name, &mut config)?;
     let initial_state = match body.get("initial_state").and_then(Value::as_str) {
         None => None,
-        Some("RUNNING") => Some(TargetState::Started),
-        Some(text) => Some(TargetState::parse(text).ok_or_else(|| {
+        Some(text) => Some(TargetState::parse(&text.to_ascii_uppercase()).ok_or_else(|| {
             ApiError::bad_request(format!("initial_state must be one of RUNNING, PAUSED, STOPPED, not '{text}'"))
         })?),
     };
-    check(&worker, &config)?;
+    check(&worker, &config).await?;
     if worker.state().connector(&name).is_some() {
         return Err(ApiError::new(StatusCode::CONFLICT, format!("Connector {name} already exists")));
+    }
+    if let Some(initial) = body.get("initial_offsets") {
+        // Before the connector: it must not start anywhere else.
+        offsets::begin_at(&worker, &name, &config, initial).await?;
     }
     store(&worker, &name, &config, initial_state).await?;
     Ok(created(&worker, &name, &config))
@@ -71,7 +77,7 @@ pub async fn put_config(
     if let Some(stored) = &stored {
         masking::keep_masked(&mut config, stored);
     }
-    check(&worker, &config)?;
+    check(&worker, &config).await?;
     store(&worker, &name, &config, None).await?;
     match stored {
         None => Ok(created(&worker, &name, &config)),
@@ -91,7 +97,7 @@ pub async fn patch_config(
     config.extend(config_of(&body)?);
     take_name(&name, &mut config)?;
     masking::keep_masked(&mut config, &stored);
-    check(&worker, &config)?;
+    check(&worker, &config).await?;
     store(&worker, &name, &config, None).await?;
     Ok(Json(info(&worker, &worker.state(), &name)).into_response())
 }
@@ -140,15 +146,23 @@ pub async fn task_status(State(worker): State<Shared>, Path((name, task)): Path<
         .ok_or_else(|| ApiError::not_found(format!("No status found for task {name}-{task}")))
 }
 
-/// `GET /connectors/{name}/tasks/{task}/progress`: an addition; facts of a task that runs on this worker.
+/// `GET /connectors/{name}/tasks/{task}/progress`: an addition; facts of a task, from the worker that runs it.
 pub async fn task_progress(
     State(worker): State<Shared>,
     Path((name, task)): Path<(String, u32)>,
+    headers: HeaderMap,
 ) -> Answer<Json<Value>> {
-    let facts = worker.progress_of(&name, task);
-    facts.map(|facts| Json(json!(facts))).ok_or_else(|| {
-        ApiError::not_found(format!("Task {name}-{task} does not run on this worker ({})", worker.settings.worker_id))
-    })
+    if let Some(facts) = worker.progress_of(&name, task) {
+        return Ok(Json(json!(facts)));
+    }
+    let runs_it = worker.state().task_status(&name, task).map(|status| status.worker_id.clone());
+    if let Some(id) = runs_it.filter(|id| *id != worker.settings.worker_id && !forward::handed_over(&headers)) {
+        let path = format!("/connectors/{name}/tasks/{task}/progress");
+        if let Some(facts) = forward::ask(&worker, &id, &path, None).await {
+            return Ok(Json(facts));
+        }
+    }
+    Err(ApiError::not_found(format!("Task {name}-{task} does not run on this worker ({})", worker.settings.worker_id)))
 }
 
 /// `GET /connectors/{name}/topics`; an unknown connector has used none.
@@ -231,9 +245,9 @@ fn take_name(name: &str, config: &mut Config) -> Result<(), ApiError> {
     }
 }
 
-fn check(worker: &Worker, config: &Config) -> Result<(), ApiError> {
+async fn check(worker: &Worker, config: &Config) -> Result<(), ApiError> {
     let class = validation::class_of(&worker.classes, config).map_err(|error| ApiError::bad_request(error.0))?;
-    let errors = validation::errors(&class, config);
+    let errors = refusals(worker, &class, config).await;
     if errors.is_empty() {
         return Ok(());
     }

@@ -7,13 +7,14 @@ use serde_json::{Map, Value, json};
 use super::body::JsonObject;
 use super::connectors::existing;
 use super::{Answer, ApiError, Shared};
-use crate::plugin::ConnectorKind;
-use crate::records::{OffsetRecord, TargetState};
+use crate::plugin::{Config, ConnectorKind};
+use crate::records::{OffsetRecord, TargetState, value_text};
 use crate::store::GroupPosition;
 use crate::worker::Worker;
 
 const ALTERED: &str = "altered successfully";
 const RESET: &str = "reset successfully";
+const NONE_GIVEN: &str = "Partitions / offsets need to be provided for an alter offsets request";
 
 /// `GET`.
 pub async fn show(State(worker): State<Shared>, Path(name): Path<String>) -> Answer<Json<Value>> {
@@ -49,20 +50,10 @@ pub async fn alter(
 ) -> Answer<Json<Value>> {
     let entries = body.get("offsets").and_then(Value::as_array).filter(|entries| !entries.is_empty());
     let Some(entries) = entries else {
-        return Err(ApiError::bad_request("Partitions / offsets need to be provided for an alter offsets request"));
+        return Err(ApiError::bad_request(NONE_GIVEN));
     };
     stopped(&worker, &name)?;
-    match kind(&worker, &name) {
-        ConnectorKind::Source => {
-            let records: Vec<OffsetRecord> =
-                entries.iter().map(|entry| source_offset(&name, entry)).collect::<Result<_, _>>()?;
-            worker.write_offsets(records).await?;
-        }
-        ConnectorKind::Sink => {
-            let positions: Vec<GroupPosition> = entries.iter().map(sink_offset).collect::<Result<_, _>>()?;
-            worker.writer().set_group_offsets(&model::names::connector_group(&name), &positions).await?;
-        }
-    }
+    write(&worker, &name, kind(&worker, &name), entries).await?;
     Ok(done(&worker, &name, ALTERED))
 }
 
@@ -125,19 +116,63 @@ fn source_offset(name: &str, entry: &Value) -> Result<OffsetRecord, ApiError> {
     Ok(OffsetRecord { connector: name.into(), partition: partition.clone(), offset })
 }
 
+/// Where a connector that does not exist yet is to begin: the same list as a body of `PATCH`, with or without its
+/// `offsets` around it.
+///
+/// # Errors
+/// When it is no such list, or Kafka does not take it.
+pub async fn begin_at(worker: &Worker, name: &str, config: &Config, initial: &Value) -> Result<(), ApiError> {
+    let entries = initial.as_array().or_else(|| initial.get("offsets")?.as_array());
+    let entries = entries.filter(|entries| !entries.is_empty()).ok_or_else(|| ApiError::bad_request(NONE_GIVEN))?;
+    let class = config.get("connector.class").and_then(|class| worker.classes.find(class));
+    write(worker, name, class.map_or(ConnectorKind::Source, |class| class.kind), entries).await
+}
+
+async fn write(worker: &Worker, name: &str, kind: ConnectorKind, entries: &[Value]) -> Result<(), ApiError> {
+    match kind {
+        ConnectorKind::Source => {
+            let records: Vec<OffsetRecord> =
+                entries.iter().map(|entry| source_offset(name, entry)).collect::<Result<_, _>>()?;
+            Ok(worker.write_offsets(records).await?)
+        }
+        ConnectorKind::Sink => {
+            let positions: Vec<GroupPosition> = entries.iter().map(sink_offset).collect::<Result<_, _>>()?;
+            Ok(worker.writer().set_group_offsets(&model::names::connector_group(name), &positions).await?)
+        }
+    }
+}
+
 fn sink_offset(entry: &Value) -> Result<GroupPosition, ApiError> {
-    let wrong = || {
-        ApiError::bad_request(
-            "A sink's offset must be {\"partition\":{\"kafka_topic\":\"…\",\"kafka_partition\":0},\"offset\":{\"kafka_offset\":0}}",
-        )
+    let partition = entry.get("partition").and_then(Value::as_object);
+    let partition = partition
+        .ok_or_else(|| ApiError::bad_request("The partition for a sink connector offset cannot be null or missing"))?;
+    let (Some(topic), Some(index)) = (partition.get("kafka_topic"), partition.get("kafka_partition")) else {
+        return Err(ApiError::bad_request(
+            "The partition for a sink connector offset must contain the keys 'kafka_topic' and 'kafka_partition'",
+        ));
     };
-    let number = |value: &Value| value.as_i64().or_else(|| value.as_str()?.parse().ok());
-    let partition = entry.get("partition").ok_or_else(wrong)?;
-    let topic = partition.get("kafka_topic").and_then(Value::as_str).ok_or_else(wrong)?;
-    let index = partition.get("kafka_partition").and_then(number).and_then(|index| i32::try_from(index).ok());
-    let offset = match entry.get("offset") {
-        None | Some(Value::Null) => None,
-        Some(offset) => Some(offset.get("kafka_offset").and_then(number).filter(|at| *at >= 0).ok_or_else(wrong)?),
+    let shown = |value: &Value| value_text(value).unwrap_or_else(|| "null".into());
+    let index = shown(index).parse().map_err(|_| {
+        ApiError::bad_request(format!(
+            "Failed to parse the following Kafka partition value in the provided offsets: '{}'. Partition values for \
+             sink connectors need to be integers.",
+            shown(index)
+        ))
+    })?;
+    let offset = match entry.get("offset").filter(|offset| !offset.is_null()).map(|offset| offset.get("kafka_offset")) {
+        None => None,
+        Some(None) => {
+            return Err(ApiError::bad_request(
+                "The offset for a sink connector should either be null or contain the key 'kafka_offset'",
+            ));
+        }
+        Some(Some(offset)) => Some(shown(offset).parse().ok().filter(|offset| *offset >= 0).ok_or_else(|| {
+            ApiError::bad_request(format!(
+                "Failed to parse the following Kafka offset value in the provided offsets: '{}'. Offset values for sink \
+                 connectors need to be integers.",
+                shown(offset)
+            ))
+        })?),
     };
-    Ok(GroupPosition { topic: topic.into(), partition: index.ok_or_else(wrong)?, offset })
+    Ok(GroupPosition { topic: shown(topic), partition: index, offset })
 }
