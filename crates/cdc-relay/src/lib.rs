@@ -13,6 +13,7 @@
 //! order of steps at the start, [`stream`] and [`snapshot`] the two ways rows come, [`start`] the decision between them.
 
 pub mod error;
+pub mod failpoint;
 pub mod naming;
 pub mod offsets;
 pub mod outbox;

@@ -6,10 +6,12 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "a test that cannot have its server shall fail with the reason")]
 
 mod binary;
+mod proxy;
 mod servers;
 mod wait;
 
 pub use binary::Binary;
+pub use proxy::{Fault, Proxy, kafka_api};
 pub use servers::{Kafka, Postgres, fresh_database, kafka, postgres};
 pub use wait::{Condition, wait_until};
 
