@@ -47,7 +47,7 @@ impl Plan {
             seed,
             partitions,
             snapshot,
-            batch_bytes: [1_000, 20_000, 4_000_000][random.random_range(0..3)],
+            batch_bytes: [3_000, 20_000, 4_000_000][random.random_range(0..3)],
             kills: random.random_range(2..6),
             truncates: partitions == 1 && !snapshot,
         }

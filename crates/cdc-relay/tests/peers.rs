@@ -17,11 +17,7 @@ use serde_json::Value;
 use testkit::{free_port, fresh_name, kafka, postgres, wait_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    events::Events,
-    rig::{LONG, Rig},
-    streaming::replayed,
-};
+use crate::{events::Events, rig::Rig, streaming::replayed};
 
 /// A JVM starts in a minute here when the machine is busy, and Kafka gives up an orphaned transaction after one.
 const LONGER: Duration = Duration::from_secs(300);
@@ -39,6 +35,7 @@ fn script() -> PathBuf {
 
 impl Debezium {
     async fn start(rig: &Rig, exactly_once: bool) -> Self {
+        // One group for all workers of a test, or a killed one's open transaction is not fenced by the next.
         let port = free_port();
         let dir = std::env::temp_dir().join("haus-am-see-tests").join(format!(
             "{}-{}",
@@ -66,7 +63,9 @@ impl Debezium {
             &rig.setting("SCHEMA_REGISTRY_URL"),
             &port.to_string(),
         ]);
-        start.env("CONNECT_GROUP", fresh_name("group")).env("CONNECT_HEAP", "-Xms128m -Xmx1g");
+        start
+            .env("CONNECT_GROUP", format!("{}-group", rig.setting("CONNECT_CONFIG_TOPIC")))
+            .env("CONNECT_HEAP", "-Xms128m -Xmx1g");
         start.env("CONNECT_SETTINGS", settings.join("\n"));
         let worker = Self { dir, url: format!("http://127.0.0.1:{port}"), http: reqwest::Client::new() };
         let status = tokio::task::spawn_blocking(move || start.status()).await.unwrap().unwrap();
@@ -152,9 +151,17 @@ async fn traffic(url: String, stop: CancellationToken) {
     let _ = connection.await;
 }
 
+/// After a kill of Debezium its last transaction hides positions until Kafka gives it up.
+async fn streaming(rig: &Rig) {
+    wait_until("streaming", LONGER, async || rig.progress().await.get("last_commit_lsn").is_some()).await;
+}
+
 async fn more(rig: &Rig, records: i64) {
-    let target = rig.offsets("t").await + records;
-    wait_until("traffic comes through", LONGER, async || rig.offsets("t").await >= target).await;
+    reached(rig, rig.offsets("t").await + records).await;
+}
+
+async fn reached(rig: &Rig, offset: i64) {
+    wait_until(&format!("offset {offset} of t"), LONGER, async || rig.offsets("t").await >= offset).await;
 }
 
 /// Every row of `t` is there; with `once`, not twice either. The counter never goes back but where rows are repeated.
@@ -193,7 +200,7 @@ async fn each_goes_on_from_the_others_position_in_the_middle_of_traffic() {
     let debezium = Debezium::start(&rig, true).await;
     debezium.connect(&rig, &[]).await;
     debezium.wait_until_running(&rig).await;
-    rig.wait_for_records("t", 5_000).await;
+    reached(&rig, 5_000).await;
     let stop = CancellationToken::new();
     let writer = tokio::spawn(traffic(postgres().await.url(&rig.database), stop.clone()));
     more(&rig, 1_000).await;
@@ -201,7 +208,7 @@ async fn each_goes_on_from_the_others_position_in_the_middle_of_traffic() {
 
     // Ours, which sees the connector that was made over there.
     rig.kill_and_restart().await;
-    rig.wait_until_streaming().await;
+    streaming(&rig).await;
     let (names, config) = (rig.get("/connectors").await, rig.get(&format!("/connectors/{}", rig.connector)).await);
     assert_eq!(names, serde_json::json!([rig.connector]));
     assert_eq!(config["config"]["slot.name"], Value::from(rig.slot.clone()));
@@ -223,7 +230,7 @@ async fn each_goes_on_from_the_others_position_in_the_middle_of_traffic() {
 
     // And once more, with a connector that was made here: changed here, seen there.
     rig.kill_and_restart().await;
-    rig.wait_until_streaming().await;
+    streaming(&rig).await;
     rig.connect(&[("poll.interval.ms", "77")]).await;
     rig.wait_until_drained().await;
     rig.stop_relay().await;
@@ -247,13 +254,13 @@ async fn killed_in_traffic(exactly_once: bool) {
     // Ours writes large transactions in pieces, so that the kill finds one half written.
     debezium.connect(&rig, &[("batch.bytes.max", "20000")]).await;
     debezium.wait_until_running(&rig).await;
-    rig.wait_for_records("t", 100).await;
+    reached(&rig, 100).await;
     let stop = CancellationToken::new();
     let writer = tokio::spawn(traffic(postgres().await.url(&rig.database), stop.clone()));
     more(&rig, 3_000).await;
     debezium.end("kill");
     rig.kill_and_restart().await;
-    rig.wait_until_streaming().await;
+    streaming(&rig).await;
     more(&rig, 3_000).await;
     rig.relay.kill().await;
     let debezium = Debezium::start(&rig, exactly_once).await;
@@ -302,6 +309,6 @@ async fn a_snapshot_one_was_killed_in_is_begun_anew_by_the_other() {
     rig.kill_and_restart().await;
     rig.wait_until_drained().await;
     check(&rig, "after Debezium's snapshot", false).await;
-    wait_until("streaming", LONG, async || rig.progress().await.get("last_commit_lsn").is_some()).await;
+    streaming(&rig).await;
     rig.clean().await;
 }
