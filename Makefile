@@ -62,9 +62,33 @@ deny: ## Licences, sources and use of dependencies (ADVISORIES=yes: known vulner
 .PHONY: test
 test: bootstrap readers notebooks-env ## The whole test suite with its own set-up
 	cargo build --locked --workspace --all-targets
+	$(RELAY_BINARIES)
 	HAUS_TEST_BUILT=1 cargo test --locked --workspace --no-fail-fast
 	tests/docs/facts.py --check
 	tests/docs/blocks.py --run embedded
+
+# Further tests of the relay. The whole workspace is named, since cargo would compile shared dependencies again for a part.
+RELAY_BINARIES := cargo build --locked --workspace --bin cdc-relay-failpoints --features cdc-relay/failpoints
+RELAY_TESTS := HAUS_TEST_BUILT=1 cargo test --locked --workspace --test main --
+RUNS ?= 30
+
+.PHONY: test-model
+test-model: build ## Random transactions and crashes of the relay against the committed history (RUNS=30)
+	$(RELAY_BINARIES)
+	RELAY_MODEL_RUNS=$(RUNS) $(RELAY_TESTS) --nocapture oracle::
+
+.PHONY: test-slow
+test-slow: build ## The relay with a transaction of two million rows, and with 5,000 tables; minutes
+	$(RELAY_TESTS) --ignored --nocapture --test-threads 1 slow::
+
+.PHONY: test-peers
+test-peers: build ## Takeover both ways between the relay and real Debezium on a Connect worker; minutes
+	@bench/peers/fetch.sh
+	$(RELAY_TESTS) --ignored --nocapture --test-threads 1 peers::
+
+.PHONY: fuzz
+fuzz: ## Fuzzes the parsers of outside bytes with a nightly compiler (FUZZ_SECONDS=300 each)
+	@tests/fuzz.sh
 
 .PHONY: image
 image: build ## Our container image from the binaries of `make build` (docker build makes it from the sources)

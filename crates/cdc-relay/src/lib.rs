@@ -14,6 +14,7 @@
 
 mod debezium_metrics;
 pub mod error;
+pub mod failpoint;
 pub mod naming;
 pub mod offsets;
 pub mod outbox;

@@ -210,7 +210,7 @@ impl StreamOffset {
     #[must_use]
     pub fn slot_limit(&self) -> Lsn {
         match self.position.partial {
-            Some(Partial::UpToLsn(lsn)) => lsn.max(self.position.commit_end),
+            Some(Partial::UpToLsn { lsn, .. }) => lsn.max(self.position.commit_end),
             Some(Partial::Events { .. }) | None => self.position.commit_end,
         }
     }
@@ -228,7 +228,10 @@ fn main_offset(map: &Map<String, Value>) -> Result<MainOffset, &'static str> {
         Some("INSERT" | "UPDATE" | "DELETE" | "TRUNCATE" | "MESSAGE") => {
             match (number("relay_tx_lsn"), map.get("relay_tx_events").and_then(Value::as_u64)) {
                 (Some(commit_start), Some(events)) => Some(Partial::Events { commit_start, events }),
-                _ => lsn.map(Partial::UpToLsn),
+                _ => {
+                    let at_lsn = map.get("lsn_events_processed").and_then(Value::as_u64).unwrap_or(1).max(1);
+                    lsn.map(|lsn| Partial::UpToLsn { lsn, at_lsn })
+                }
             }
         }
         _ => None,
@@ -324,8 +327,20 @@ mod tests {
         let position = position_of(&read(&[entry]));
         assert_eq!(
             position,
-            Position { commit_end: Lsn(26_938_128), partial: Some(Partial::UpToLsn(Lsn(26_938_128))) }
+            Position {
+                commit_end: Lsn(26_938_128),
+                partial: Some(Partial::UpToLsn { lsn: Lsn(26_938_128), at_lsn: 1 })
+            }
         );
+    }
+
+    #[test]
+    fn a_later_debeziums_count_of_events_at_one_lsn_is_read() {
+        let key = br#"["storefront-source",{"server":"storefront"}]"#;
+        let value = br#"{"messageType":"INSERT","lsn_commit":100,"lsn":120,"lsn_events_processed":7,"ts_usec":1}"#;
+        let entry = ConnectOffset::parse(key, Some(value)).unwrap();
+        let partial = Some(Partial::UpToLsn { lsn: Lsn(120), at_lsn: 7 });
+        assert_eq!(position_of(&read(&[entry])), Position { commit_end: Lsn(100), partial });
     }
 
     #[test]

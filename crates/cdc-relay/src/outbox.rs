@@ -16,6 +16,7 @@ use topics::{
 
 use crate::{
     error::RelayError,
+    failpoint,
     records::{Encoded, RecordHeaders},
 };
 
@@ -206,7 +207,9 @@ impl Outbox {
         for position in positions {
             self.producer.send_offsets(&self.offset_topic, position)?;
         }
+        failpoint::hit(failpoint::POSITION_PRODUCED);
         self.blocking(TransactionalProducer::commit, lifeline).await?;
+        failpoint::hit(failpoint::KAFKA_COMMITTED);
         (self.opened_at, self.bytes, self.records) = (None, 0, 0);
         Ok(())
     }

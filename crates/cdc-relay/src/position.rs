@@ -22,8 +22,9 @@ pub struct Position {
 pub enum Partial {
     /// Our own record: the first `events` row events of the transaction whose commit record starts at `commit_start`.
     Events { commit_start: Lsn, events: u64 },
-    /// Debezium's record: it has no event index, only the LSN of the last event it wrote.
-    UpToLsn(Lsn),
+    /// Debezium's record: it has no event index, only the LSN of the last event it wrote, and since 3.7 how many of those
+    /// that share it. Before, at least one: others at that LSN (rows of a `COPY`) are written again rather than lost.
+    UpToLsn { lsn: Lsn, at_lsn: u64 },
 }
 
 impl Position {
@@ -56,7 +57,11 @@ enum Skip {
     Nothing,
     Everything,
     Events(u64),
-    UpToLsn(Lsn),
+    /// Everything before `lsn`, and so many more of the events at it.
+    UpToLsn {
+        lsn: Lsn,
+        at_lsn: u64,
+    },
 }
 
 impl Cursor {
@@ -76,7 +81,7 @@ impl Cursor {
                 Some(Partial::Events { commit_start: at, events }) if at == commit_start => Skip::Events(events),
                 // A transaction before the partial one cannot come: those end at or before `commit_end`.
                 Some(Partial::Events { .. }) | None => Skip::Nothing,
-                Some(Partial::UpToLsn(lsn)) => Skip::UpToLsn(lsn),
+                Some(Partial::UpToLsn { lsn, at_lsn }) => Skip::UpToLsn { lsn, at_lsn },
             }
         };
         self.open = Some(Open { commit_start, events: 0, skip });
@@ -87,11 +92,16 @@ impl Cursor {
     pub fn event(&mut self, lsn: Lsn) -> bool {
         let Some(open) = &mut self.open else { return true };
         open.events += 1;
-        match open.skip {
+        match &mut open.skip {
             Skip::Nothing => true,
             Skip::Everything => false,
-            Skip::Events(done) => open.events > done,
-            Skip::UpToLsn(done) => lsn > done,
+            Skip::Events(done) => open.events > *done,
+            Skip::UpToLsn { lsn: done, at_lsn } if lsn == *done => {
+                let new = *at_lsn == 0;
+                *at_lsn = at_lsn.saturating_sub(1);
+                new
+            }
+            Skip::UpToLsn { lsn: done, .. } => lsn > *done,
         }
     }
 
@@ -101,7 +111,7 @@ impl Cursor {
     pub fn message(&mut self, lsn: Lsn) -> bool {
         let done = match self.position.partial {
             Some(Partial::Events { commit_start, .. }) => lsn <= commit_start,
-            Some(Partial::UpToLsn(last)) => lsn <= last,
+            Some(Partial::UpToLsn { lsn: last, .. }) => lsn <= last,
             None => false,
         };
         let new = !done && lsn > self.position.commit_end;
@@ -134,7 +144,7 @@ impl Cursor {
                 // Having skipped some, the count may still be below what the stored position says.
                 let done = match skip {
                     Skip::Events(done) => done,
-                    Skip::Nothing | Skip::Everything | Skip::UpToLsn(_) => 0,
+                    Skip::Nothing | Skip::Everything | Skip::UpToLsn { .. } => 0,
                 };
                 let events = events.max(done);
                 let partial =
@@ -209,7 +219,8 @@ mod tests {
 
     #[test]
     fn debeziums_position_inside_a_transaction_is_taken_over_by_lsn() {
-        let mut cursor = Cursor::new(Position { commit_end: Lsn(10), partial: Some(Partial::UpToLsn(Lsn(21))) });
+        let partial = Some(Partial::UpToLsn { lsn: Lsn(21), at_lsn: 1 });
+        let mut cursor = Cursor::new(Position { commit_end: Lsn(10), partial });
         cursor.begin(Lsn(100));
         assert!(!cursor.event(Lsn(20)));
         assert!(!cursor.event(Lsn(21)));
@@ -217,6 +228,18 @@ mod tests {
         cursor.commit(Lsn(110));
         cursor.begin(Lsn(200));
         assert!(cursor.event(Lsn(15)), "the next transaction is wholly new");
+    }
+
+    #[test]
+    fn of_rows_that_share_debeziums_lsn_none_is_lost() {
+        for (at_lsn, new) in [(1, [false, true, true]), (2, [false, false, true]), (3, [false, false, false])] {
+            let partial = Some(Partial::UpToLsn { lsn: Lsn(21), at_lsn });
+            let mut cursor = Cursor::new(Position { commit_end: Lsn(10), partial });
+            cursor.begin(Lsn(100));
+            assert!(!cursor.event(Lsn(20)));
+            assert_eq!([21, 21, 21].map(|lsn| cursor.event(Lsn(lsn))), new);
+            assert!(cursor.event(Lsn(22)));
+        }
     }
 
     #[test]

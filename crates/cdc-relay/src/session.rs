@@ -15,6 +15,7 @@ use topics::{Admin, Cluster, ConnectOffset, RegistryClient, read_to_end};
 
 use crate::{
     error::RelayError,
+    failpoint,
     offsets::{OffsetKeys, Stored, StreamOffset},
     outbox::{NoLifeline, Outbox},
     pipeline::Pipeline,
@@ -114,6 +115,7 @@ async fn open(run: &Run) -> Result<(Session, Option<Stream>), RelayError> {
     let postgres = |error: PgError| RelayError::postgres(target, "connect", &error);
     let mut control = Connection::open(target).await.map_err(postgres)?;
     wait_for_lock(run, &mut control).await?;
+    failpoint::hit(failpoint::LOCK_TAKEN);
     let (name, mode) = (&settings.publication, settings.publication_mode);
     publication::ensure(&mut control, name, mode, &settings.tables, settings.via_partition_root)
         .await
@@ -123,6 +125,7 @@ async fn open(run: &Run) -> Result<(Session, Option<Stream>), RelayError> {
         Some(state) if state.wal_status != "lost" => {
             let (stream, id) = take_slot(run).await?;
             system_id = Some(id);
+            failpoint::hit(failpoint::SLOT_TAKEN);
             Some(stream)
         }
         Some(_) | None => None,
@@ -137,6 +140,7 @@ async fn open(run: &Run) -> Result<(Session, Option<Stream>), RelayError> {
         run.stop.clone(),
     )?;
     outbox.take_over().await?;
+    failpoint::hit(failpoint::FENCED);
     let desk = TableDesk::new(settings, Admin::new(&run.cluster)?, run.registry.clone(), run.report.clone());
     let session = Session {
         settings: Arc::clone(settings),
@@ -156,6 +160,7 @@ async fn open(run: &Run) -> Result<(Session, Option<Stream>), RelayError> {
 /// Decides how to begin, takes the snapshot if one is due, and streams.
 async fn live(run: &Run, session: &mut Session, stream: Option<Stream>, first_session: bool) -> Result<(), RelayError> {
     let stored = read_offsets(run, session).await?;
+    failpoint::hit(failpoint::OFFSETS_READ);
     // Asked again: only now nobody else can move it.
     let slot = slot_state(run, &mut session.control).await?;
     let start = decide(Known {

@@ -30,6 +30,7 @@ use self::{
 };
 use crate::{
     error::RelayError,
+    failpoint,
     offsets::{LastEvent, StreamOffset},
     outbox::{Lifeline, NoLifeline},
     pipeline,
@@ -110,6 +111,7 @@ async fn write_batches(
                 let (context, origin) = (&session.rules.context_headers, batch.captured.origin());
                 let ends = (&mut session.outbox, &mut session.desk);
                 pipeline::send(ends, session.pipeline.as_mut(), origin, &batch.encoded, context, &mut lifeline).await?;
+                failpoint::hit(failpoint::ROWS_PRODUCED);
                 progress.insert(batch.id, batch.progress);
                 changed.insert(batch.id);
                 rows += batch.rows;
@@ -127,6 +129,7 @@ async fn write_batches(
             let positions: Vec<_> =
                 changed.iter().map(|id| session.keys.chunk(*id, progress.get(id).copied())).collect();
             session.outbox.commit(&positions, &mut lifeline).await?;
+            failpoint::hit(failpoint::PROGRESS_COMMITTED);
             changed.clear();
         }
         if ended || reported_at.elapsed() >= REPORT_INTERVAL {
@@ -158,7 +161,9 @@ async fn finish(
     };
     let mut entries = vec![session.keys.streaming(&offset), session.keys.plan(None)];
     entries.extend(progress.keys().map(|id| session.keys.chunk(*id, None)));
+    failpoint::hit(failpoint::ALL_READ);
     session.outbox.commit(&entries, &mut NoLifeline).await?;
+    failpoint::hit(failpoint::SNAPSHOT_COMPLETE);
     session.progress.snapshot_done(rows);
     tracing::info!(rows, tables = plan.tables.len(), consistent_lsn = %lsn, "snapshot complete");
     Ok(offset)

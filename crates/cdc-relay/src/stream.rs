@@ -27,6 +27,7 @@ use self::{
 };
 use crate::{
     error::RelayError,
+    failpoint,
     offsets::{LastEvent, StreamOffset},
     position::{Cursor, Position},
     postgres::{
@@ -173,6 +174,7 @@ impl Pump<'_> {
         let entry = self.session.keys.streaming(&offset);
         let outbox = &mut self.session.outbox;
         let (records, bytes) = (outbox.records(), outbox.bytes());
+        failpoint::hit(failpoint::BATCH_COMPLETE);
         let begun = Instant::now();
         outbox.commit(&[entry], &mut self.confirmer).await?;
         self.batch.commit_took(begun.elapsed());
@@ -180,6 +182,7 @@ impl Pump<'_> {
         self.session.progress.committed(records, bytes, self.changes.take_oldest_commit_us(), now_us);
         (self.stored, self.stored_at) = (position, Instant::now());
         self.confirmer.advance(position.commit_end);
+        failpoint::hit(failpoint::BEFORE_FEEDBACK);
         self.confirmer.tell_if_due().await
     }
 }

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Inserts of ids never repeat in these tests, so neither may their events.
-fn assert_each_row_once(records: &[OwnedRecord], count: usize) {
+pub fn assert_each_row_once(records: &[OwnedRecord], count: usize) {
     let mut seen: HashMap<Vec<u8>, usize> = HashMap::new();
     for record in records {
         *seen.entry(record.key.clone().unwrap()).or_default() += 1;

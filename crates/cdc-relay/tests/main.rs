@@ -3,12 +3,18 @@
 
 mod crash;
 mod events;
+mod failpoints;
 mod golden;
+mod lost_answers;
 mod museum;
+mod museum_restarts;
+mod oracle;
+mod peers;
 mod recorded;
 mod recorded_pipelines;
 mod rest;
 mod rig;
 mod slots;
+mod slow;
 mod streaming;
 mod transactions;

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use cdc_relay::failpoint::Failpoint;
 use serde_json::{Value, json};
 use testkit::{Binary, free_port, fresh_database, fresh_name, kafka, postgres, wait_until};
 use tokio_postgres::Client;
@@ -28,6 +29,11 @@ pub struct Rig {
 impl Rig {
     /// Starts registry and relay on an empty database; no connector yet.
     pub async fn start() -> Self {
+        Self::start_through(&kafka().await.bootstrap).await
+    }
+
+    /// As [`Self::start`], with a relay that reaches Kafka at this address.
+    pub async fn start_through(relay_bootstrap: &str) -> Self {
         let (kafka, postgres) = (kafka().await, postgres().await);
         let database = fresh_database().await;
         let sql = postgres.connect(&database).await;
@@ -45,7 +51,7 @@ impl Rig {
         let group = fresh_name("connect");
         let relay_env: Vec<(String, String)> = [
             ("CDC_RELAY_PORT", relay_port.to_string()),
-            ("KAFKA_BOOTSTRAP_SERVERS", kafka.bootstrap.clone()),
+            ("KAFKA_BOOTSTRAP_SERVERS", relay_bootstrap.to_owned()),
             ("SCHEMA_REGISTRY_URL", registry_url.clone()),
             ("CONNECT_CONFIG_TOPIC", format!("{group}_configs")),
             ("CONNECT_OFFSET_TOPIC", format!("{group}_offsets")),
@@ -112,6 +118,19 @@ impl Rig {
         if answer.status() == 400 { answer.text().await.unwrap() } else { self.failure().await }
     }
 
+    /// As [`Self::connect`], to a relay that is about to die of it.
+    pub async fn connect_and_die(&mut self, changes: &[(&str, &str)]) {
+        let config = self.config(changes).await;
+        let url = format!("{}/config", self.connector_url());
+        // Accepted once: each time the task would start anew.
+        wait_until("the connector is accepted, or the relay dead", LONG, async || {
+            let answer = self.http.put(&url).json(&config).send().await;
+            answer.is_ok_and(|answer| answer.status().is_success()) || self.relay.ended().is_some()
+        })
+        .await;
+        wait_until("the relay dies", LONG, async || self.relay.ended().is_some()).await;
+    }
+
     /// Deletes the connector.
     pub async fn delete(&self) {
         let answer = self.http.delete(self.connector_url()).send().await.unwrap();
@@ -161,6 +180,22 @@ impl Rig {
         self.relay = spawn_relay(&self.relay_env, self.relay_port).await;
     }
 
+    /// As [`Self::kill_and_restart`], with the binary that dies when it comes by a failpoint for the `turn`-th time.
+    pub async fn kill_and_arm(&mut self, point: Failpoint, turn: u64) {
+        self.relay.kill().await;
+        let armed = format!("{}:{turn}", point.0);
+        let mut env = self.relay_env.clone();
+        env.push((cdc_relay::failpoint::VARIABLE.to_owned(), armed));
+        let env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        // Not waited for: it may die before it listens.
+        self.relay = Binary::spawn("cdc-relay-failpoints", &env);
+    }
+
+    /// Goes on as another connector, on tables of the same database.
+    pub fn rename(&mut self) {
+        (self.prefix, self.slot, self.connector) = (fresh_name("p"), fresh_name("slot"), fresh_name("source"));
+    }
+
     /// A second relay process on the same topics.
     pub async fn second_relay(&self) -> Binary {
         let port = free_port();
@@ -171,6 +206,34 @@ impl Rig {
             }
         }
         spawn_relay(&env, port).await
+    }
+
+    /// What the relay was given in its environment.
+    pub fn setting(&self, variable: &str) -> String {
+        self.relay_env.iter().find(|(name, _)| name == variable).unwrap().1.clone()
+    }
+
+    /// Asks the relay to stop, and waits until it did.
+    pub async fn stop_relay(&mut self) {
+        let status = std::process::Command::new("kill").arg(self.relay.pid().to_string()).status().unwrap();
+        assert!(status.success());
+        wait_until("the relay stops", LONG, async || self.relay.ended().is_some()).await;
+    }
+
+    /// What the relay's REST API answers.
+    pub async fn get(&self, path: &str) -> Value {
+        let url = format!("http://127.0.0.1:{}{path}", self.relay_port);
+        match self.http.get(url).send().await {
+            Ok(answer) => answer.json().await.unwrap_or_default(),
+            Err(_) => Value::Null,
+        }
+    }
+
+    /// The most memory the relay has had, kB.
+    pub fn peak_kb(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.relay.pid())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     pub fn topic(&self, table: &str) -> String {

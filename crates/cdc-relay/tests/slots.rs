@@ -5,7 +5,7 @@ use testkit::wait_until;
 use crate::rig::{LONG, Rig};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slot_made_anew_is_a_definite_error_that_names_the_cure() {
+async fn dbz_5739_a_slot_made_anew_is_a_definite_error_that_names_the_cure() {
     let mut rig = Rig::start().await;
     rig.sql.batch_execute("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a')").await.unwrap();
     rig.connect(&[]).await;

@@ -51,6 +51,7 @@ impl Binary {
     }
 
     /// Path of a binary of this workspace, built before it is first used. `HAUS_TEST_BUILT` says that all are built.
+    /// `<package>-failpoints` is the package's binary with the feature `failpoints`.
     ///
     /// # Panics
     /// When the build fails.
@@ -59,7 +60,12 @@ impl Binary {
         static BUILT: Mutex<Option<HashSet<String>>> = Mutex::new(None);
         let mut built = BUILT.lock().expect("the list of built binaries");
         if std::env::var_os("HAUS_TEST_BUILT").is_none() && built.get_or_insert_default().insert(name.to_owned()) {
-            let status = Command::new(env!("CARGO")).args(["build", "-q", "-p", name]).status().expect("run cargo");
+            let mut cargo = Command::new(env!("CARGO"));
+            match name.strip_suffix("-failpoints") {
+                Some(package) => cargo.args(["build", "-q", "-p", package, "--bin", name, "--features", "failpoints"]),
+                None => cargo.args(["build", "-q", "-p", name]),
+            };
+            let status = cargo.status().expect("run cargo");
             assert!(status.success(), "cargo build -p {name} failed");
         }
         // A test binary lies in <target>/<profile>/deps.

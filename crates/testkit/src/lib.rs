@@ -7,11 +7,13 @@
 
 mod binary;
 mod http_faults;
+mod proxy;
 mod servers;
 mod wait;
 
 pub use binary::Binary;
 pub use http_faults::{HttpFault, HttpFaults, HttpRequest};
+pub use proxy::{Fault, Proxy, kafka_api};
 pub use servers::{Kafka, Postgres, fresh_database, kafka, postgres};
 pub use wait::{Condition, wait_until};
 

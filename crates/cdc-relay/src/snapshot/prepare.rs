@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     error::RelayError,
+    failpoint,
     outbox::NoLifeline,
     postgres::{
         PgError,
@@ -61,6 +62,7 @@ async fn prepare_new(session: &mut Session, stale: &[ChunkId]) -> Result<Prepare
         created = slot::create(&mut exporter, &name, kind) => created.map_err(postgres)?,
         () = session.stop.cancelled() => return Err(RelayError::Stopped),
     };
+    failpoint::hit(failpoint::SLOT_MADE);
     let mut readers = open_readers(session, &created.snapshot).await.map_err(postgres)?;
     drop(exporter);
     let (snapshot, _) = view(&mut readers[0]).await.map_err(postgres)?;
@@ -76,6 +78,7 @@ async fn prepare_new(session: &mut Session, stale: &[ChunkId]) -> Result<Prepare
     let mut entries = vec![session.keys.snapshotting(&plan), session.keys.plan(Some(&plan))];
     entries.extend(stale.iter().map(|id| session.keys.chunk(*id, None)));
     session.outbox.commit(&entries, &mut NoLifeline).await?;
+    failpoint::hit(failpoint::PLANNED);
     tracing::info!(tables = plan.tables.len(), consistent_lsn = %created.consistent_point, "snapshot begins");
     job(session, plan, BTreeMap::new(), readers, &published, None).await
 }

@@ -11,6 +11,7 @@ use pgoutput::{LogicalMessage, Message, Relation, ReplicaIdentity, Tuple};
 use super::{confirm::Confirmer, message::Messages, relations::Relations, transaction::Transactions};
 use crate::{
     error::RelayError,
+    failpoint,
     offsets::LastEvent,
     pipeline,
     position::Cursor,
@@ -163,6 +164,7 @@ impl Changes {
             return Ok(());
         }
         let Some(table) = self.relations.ready(relation, session).await? else { return Ok(()) };
+        failpoint::hit(failpoint::DECODED);
         self.last = LastEvent { lsn: start, tx_id: Some(self.tx_id), ts_us: self.ts_us, kind };
         self.oldest_commit_us.get_or_insert(self.ts_us);
         let source = Source {
@@ -218,7 +220,9 @@ impl Changes {
             &rules.context_headers,
             confirmer,
         )
-        .await
+        .await?;
+        failpoint::hit(failpoint::PRODUCED);
+        Ok(())
     }
 
     async fn logical(

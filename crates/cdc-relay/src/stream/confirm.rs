@@ -6,6 +6,7 @@ use model::lsn::Lsn;
 
 use crate::{
     error::RelayError,
+    failpoint,
     outbox::Lifeline,
     postgres::{connection::Target, replication::StatusWriter},
 };
@@ -60,6 +61,7 @@ impl Confirmer {
     pub async fn tell(&mut self) -> Result<(), RelayError> {
         let told = self.writer.confirm(self.durable).await;
         told.map_err(|error| RelayError::postgres(&self.target, "confirm the position", &error))?;
+        failpoint::hit(failpoint::FEEDBACK_SENT);
         (self.told, self.told_at) = (self.durable, Instant::now());
         Ok(())
     }

@@ -1,0 +1,5 @@
+//! The program `cdc-relay` with the places at which tests have it die; see `failpoint`.
+
+fn main() -> std::process::ExitCode {
+    cdc_relay::program::main()
+}
