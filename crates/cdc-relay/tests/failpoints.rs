@@ -77,6 +77,7 @@ async fn wait_for_death(rig: &mut Rig, point: Failpoint) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes; make test-model"]
 async fn it_dies_at_each_step_of_the_stream() {
     let mut rig = Rig::start().await;
     tables(&rig).await;
@@ -126,6 +127,7 @@ async fn it_dies_at_each_step_of_a_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes; make test-model"]
 async fn it_dies_at_each_step_of_a_snapshot() {
     let mut rig = Rig::start().await;
     tables(&rig).await;

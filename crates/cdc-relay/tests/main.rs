@@ -9,7 +9,6 @@ mod lost_answers;
 mod museum;
 mod museum_restarts;
 mod oracle;
-mod peers;
 mod recorded;
 mod recorded_pipelines;
 mod rest;

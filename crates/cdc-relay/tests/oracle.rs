@@ -55,6 +55,7 @@ impl Plan {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes; make test-model"]
 async fn the_topics_equal_the_committed_history() {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     let (first, runs) = match number("RELAY_MODEL_SEED") {
@@ -73,7 +74,7 @@ async fn the_topics_equal_the_committed_history() {
 async fn run(plan: &Plan) -> usize {
     let mut random = StdRng::seed_from_u64(plan.seed + 1);
     let mut rig = Rig::start().await;
-    let history = History::begin(&rig.sql, &rig.database).await;
+    let history = History::begin(&rig.sql).await;
     traffic::fill(&rig.sql).await;
     let (partitions, bytes) = (plan.partitions.to_string(), plan.batch_bytes.to_string());
     let settings = [

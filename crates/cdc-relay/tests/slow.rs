@@ -8,7 +8,7 @@ use topics::CompactedReader;
 use crate::{museum_restarts::many_tables, rig::Rig};
 
 /// RSS of a relay with the default batch of 4 MiB, built without optimisation: its code, librdkafka's queue of 8 MiB, and
-/// what the allocator keeps. Measured: 40 MB.
+/// what the allocator keeps.
 const PEAK_KB_MAX: u64 = 90_000;
 
 /// Memory must not follow the size of a transaction.

@@ -42,7 +42,7 @@ CREATE PUBLICATION oracle FOR TABLE history;
 
 impl History {
     /// Makes the tables and begins to write down.
-    pub async fn begin(sql: &Client, database: &str) -> Self {
+    pub async fn begin(sql: &Client) -> Self {
         for table in &TABLES {
             sql.batch_execute(table.sql).await.unwrap();
         }
@@ -57,7 +57,6 @@ impl History {
             .unwrap();
         }
         let slot = fresh_name("oracle");
-        assert!(!database.is_empty());
         let make = format!("SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')");
         sql.batch_execute(&make).await.unwrap();
         Self { slot }
