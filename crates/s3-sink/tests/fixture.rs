@@ -51,7 +51,7 @@ impl World {
         let store = Store::new(&s3_url, "us-east-1", "minio", &Secret::new("minio123"), "raw").unwrap();
         let topic = fresh_name("sink");
         let cluster = Cluster::new(&testkit::kafka().await.bootstrap, "sink-test");
-        Admin::new(&cluster).unwrap().create_topic(&TopicPlan::new(topic.as_str(), PARTITIONS)).await.unwrap();
+        create_topic(&cluster, &topic, PARTITIONS).await;
         let settings = TransactionSettings::new(topic.as_str());
         let producer = TransactionalProducer::new(&cluster, settings, CancellationToken::new()).unwrap();
         tokio::task::block_in_place(|| producer.init()).unwrap();
@@ -183,7 +183,7 @@ impl World {
 
     /// Create another topic.
     pub async fn topic_appears(&self, name: &str) {
-        Admin::new(&self.cluster).unwrap().create_topic(&TopicPlan::new(name, 1)).await.unwrap();
+        create_topic(&self.cluster, name, 1).await;
     }
 
     /// All keys below the topic's folder.
@@ -270,7 +270,7 @@ impl World {
     /// Another topic with many partitions, each with so many records of about so many bytes.
     pub async fn wide_topic(&self, partitions: i32, records: usize, bytes: usize) -> String {
         let name = fresh_name("wide");
-        Admin::new(&self.cluster).unwrap().create_topic(&TopicPlan::new(name.as_str(), partitions)).await.unwrap();
+        create_topic(&self.cluster, &name, partitions).await;
         tokio::task::block_in_place(|| {
             let mut value = framed(0, 0);
             value.resize(bytes, 0);
@@ -371,6 +371,13 @@ impl World {
         })
         .await;
     }
+}
+
+/// A broker under load takes its time to show a topic.
+async fn create_topic(cluster: &Cluster, name: &str, partitions: i32) {
+    let admin = Admin::new(cluster).unwrap();
+    let plan = TopicPlan::new(name, partitions);
+    wait_until("the topic is made", Duration::from_secs(60), async || admin.create_topic(&plan).await.is_ok()).await;
 }
 
 /// Whether a key is one of values, not of keys or headers beside them.
