@@ -2,8 +2,8 @@
 //!
 //! Pure but for the record, which is Kafka's. Where values are copied as they are and lie by Kafka partition, nothing is
 //! looked into. Otherwise the schema has to be known first: [`Intake::unknown_schema`] says which. A record that cannot
-//! be taken is a [`RecordError`]: what becomes of it (the task fails; one day it may be passed over or sent to a dead
-//! letter queue) is the caller's to decide.
+//! be taken is a [`RecordError`]: what becomes of it (the task fails, or it is passed over and kept as a dead letter) is
+//! the caller's to decide.
 
 mod headers;
 mod text;

@@ -15,7 +15,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use connect::{Reporter, TaskError};
+use connect::errors::{FailedRecord, Failure, RecordErrors};
+use connect::{Moved, Reporter, TaskError};
 use futures::StreamExt;
 use service::Backoff;
 use tokio::task::JoinSet;
@@ -49,6 +50,7 @@ pub struct Session {
     publisher: Publisher,
     consumer: Arc<Consumer>,
     report: Reporter,
+    errors: Arc<RecordErrors>,
     stop: CancellationToken,
     intake: Intake,
     partitions: Partitions,
@@ -72,9 +74,11 @@ impl Session {
         publisher: Publisher,
         consumer: Consumer,
         report: Reporter,
+        errors: Arc<RecordErrors>,
         stop: CancellationToken,
     ) -> Self {
         Self {
+            errors,
             intake: Intake::new(config.reading.clone(), Arc::clone(&config.shape)),
             config,
             publisher,
@@ -149,6 +153,8 @@ impl Session {
             event = consumer.try_next();
         }
         metrics::counter!("s3_sink_records_read_total").increment(records as u64);
+        self.report.moved(Moved::Read, records as u64);
+        self.report.moved(Moved::Written, records as u64);
         Ok(())
     }
 
@@ -174,14 +180,14 @@ impl Session {
                 partition.pass(record.offset().0, &self.config.rotation, now);
                 Ok(0)
             }
-            Err(error) => Self::errant(error).map(|()| 0),
+            Err(RecordError(why)) => {
+                let bad = record.to_owned();
+                // Kept as a dead letter, if at all, before the range that covers it can be committed.
+                self.errors.report(&FailedRecord::from(&bad), &Failure::avro_value(&why)).await?;
+                partition.pass(bad.offset.0, &self.config.rotation, now);
+                Ok(0)
+            }
         }
-    }
-
-    /// What becomes of a record that cannot be taken: the task fails. `errors.tolerance` and dead letter queues are
-    /// decided here; a record that is passed over goes to `Partition::pass`, so that the range still covers it.
-    fn errant(error: RecordError) -> Result<(), TaskError> {
-        Err(TaskError::Fail(error.0))
     }
 
     /// Whether there is room for more records. What is written down in the bucket has to be read whole, however much it

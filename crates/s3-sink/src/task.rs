@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use connect::errors::RecordErrors;
 use connect::{TaskContext, TaskError};
 use objects::Store;
 use service::Backoff;
@@ -48,6 +49,7 @@ pub async fn run(context: TaskContext) -> Result<(), TaskError> {
         ..ConsumerSettings::default()
     };
     let config = Arc::new(config);
+    let errors = Arc::new(RecordErrors::open(&context).await?);
     while !context.stop.is_cancelled() {
         let Some(found) = find_topics(&cluster, &config.topics, &context.stop).await? else { break };
         let names: Vec<&str> = found.present.iter().map(String::as_str).collect();
@@ -58,6 +60,7 @@ pub async fn run(context: TaskContext) -> Result<(), TaskError> {
             publisher.clone(),
             consumer,
             context.report.clone(),
+            Arc::clone(&errors),
             context.stop.clone(),
         );
         session.run(appeared(&cluster, &found.missing)).await?;

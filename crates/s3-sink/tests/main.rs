@@ -1,6 +1,7 @@
 //! The sink as a process, against real Kafka and the real object server: exactly once whatever happens.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod bad_records;
 mod exactly_once;
 mod faults;
 mod fixture;

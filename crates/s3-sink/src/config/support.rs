@@ -13,8 +13,6 @@ struct Ignored(&'static str, &'static str);
 struct Refused(&'static str, &'static [&'static str], &'static str);
 
 const PARTS: &str = "Objects are put whole, by one conditional request.";
-const EVENTUAL: &str =
-    "Records that cannot be taken stop the task; tolerance and dead letter queues are not there yet.";
 
 /// Taken, and without effect.
 #[cfg_attr(not(test), expect(dead_code, reason = "the documentation is made of it"))]
@@ -24,13 +22,9 @@ const IGNORED: &[Ignored] = &[
     Ignored("connect.meta.data", "Schemas are kept as the registry has them."),
     Ignored("enable.conditional.writes", "Every put is conditional."),
     Ignored("enhanced.avro.schema.support", "Schemas are kept as the registry has them."),
-    Ignored("errors.deadletterqueue.topic.name", EVENTUAL),
-    Ignored("errors.log.enable", EVENTUAL),
-    Ignored("errors.retry.timeout", "Servers are waited for, for ever, with backoff."),
-    Ignored("errors.tolerance", EVENTUAL),
     Ignored("max.files.scan.limit", "Objects are found by their names."),
     Ignored("max.write.duration.ms", "Reading goes on while objects are written."),
-    Ignored("report.null.values.to.dlq", EVENTUAL),
+    Ignored("report.null.values.to.dlq", "A tombstone that behavior.on.null.values=fail stops at is a bad record as others: see errors.tolerance."),
     Ignored("retry.backoff.ms", "Servers are waited for, for ever, with backoff."),
     Ignored("rotate.file.on.partition.change", "Files of several folders stay open side by side; late records make no small files."),
     Ignored("s3.elastic.buffer.enable", "haus.buffer.bytes.max bounds memory over all partitions."),
@@ -85,7 +79,11 @@ mod tests {
         | property | | |\n|---|---|---|\n";
 
     /// Kafka Connect's own.
-    const CONNECT: [(&str, &str); 4] = [
+    const CONNECT: [(&str, &str); 5] = [
+        (
+            "errors.tolerance, errors.deadletterqueue.…, errors.log.…",
+            "As in [Kafka Connect](connect-api.md#settings-of-every-connector): what becomes of records that cannot be taken.",
+        ),
         ("name, connector.class", "Kafka Connect's own."),
         ("tasks.max", "Members of the consumer group in this worker, at most 100. Default `1`."),
         ("topics, topics.regex", "What is read; one of the two is required."),
