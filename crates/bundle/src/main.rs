@@ -5,7 +5,9 @@
 
 use std::{ffi::OsStr, path::Path, process::ExitCode};
 
-const PROGRAMS: [(&str, fn() -> ExitCode); 9] = [
+type Program = fn() -> ExitCode;
+
+const PROGRAMS: [(&str, Program); 9] = [
     ("catalog", catalog::main),
     ("cdc-relay", cdc_relay::program::main),
     ("haus", haus::main),
@@ -20,7 +22,7 @@ const PROGRAMS: [(&str, fn() -> ExitCode); 9] = [
 /// Usage error, as `clap` reports its own.
 const USAGE: u8 = 2;
 
-fn program(called: &OsStr) -> Option<fn() -> ExitCode> {
+fn program(called: &OsStr) -> Option<Program> {
     let name = Path::new(called).file_stem()?;
     PROGRAMS.iter().find(|(program, _)| name == *program).map(|(_, main)| *main)
 }

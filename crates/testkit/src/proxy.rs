@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn the_broker_is_known_by_the_proxys_address() {
+    fn the_broker_is_known_by_the_address_of_the_proxy() {
         let mut answer = [b"..".as_slice(), &address(9_092), b"--", &address(9_093), &address(9_092)].concat();
         replace(&mut answer, &address(9_092), &address(40_000));
         let wanted = [b"..".as_slice(), &address(40_000), b"--", &address(9_093), &address(40_000)].concat();
