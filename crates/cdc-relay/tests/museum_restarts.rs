@@ -18,11 +18,11 @@ use crate::{
 /// The position stored for the rig's connector.
 async fn stored(rig: &Rig) -> serde_json::Map<String, serde_json::Value> {
     let records = read_to_end(&rig.cluster, &rig.setting("CONNECT_OFFSET_TOPIC")).await.unwrap();
-    let entries = records.iter().filter_map(|record| {
+    let mut entries = records.iter().filter_map(|record| {
         let entry = ConnectOffset::parse(record.key.as_deref()?, record.value.as_deref()).ok()?;
         (entry.connector == rig.connector).then_some(entry.offset?)
     });
-    entries.last().unwrap()
+    entries.next_back().unwrap()
 }
 
 /// DBZ-5915 and DBZ-6204: the end of a commit record is where the next record begins, so the stored position may be the
