@@ -113,8 +113,13 @@ impl Rig {
 
     /// Registers a connector that cannot work: what the answer says of it, or else the trace of its task.
     pub async fn refusal(&self, changes: &[(&str, &str)]) -> String {
-        let url = format!("{}/config", self.connector_url());
-        let answer = self.http.put(&url).json(&self.config(changes).await).send().await.unwrap();
+        let (url, config) = (format!("{}/config", self.connector_url()), self.config(changes).await);
+        let answer = wait_until("the worker takes or refuses the connector", LONG, async || {
+            // Before it has read its topics it does neither.
+            let answer = self.http.put(&url).json(&config).send().await.ok()?;
+            (answer.status().is_success() || answer.status() == 400).then_some(answer)
+        })
+        .await;
         if answer.status() == 400 { answer.text().await.unwrap() } else { self.failure().await }
     }
 
