@@ -141,7 +141,8 @@ fn a_container_has_the_settings_of_its_embedded_process() {
             );
         }
         for (name, value) in &container {
-            let known = embedded.contains_key(name) || CONTAINER_ONLY.contains(&name.as_str()) || name == "NO_COLOR";
+            let of_image = name == "NO_COLOR" || name == "PATH";
+            let known = embedded.contains_key(name) || CONTAINER_ONLY.contains(&name.as_str()) || of_image;
             assert!(known, "{}: {name} is given to no embedded process", service.name);
             if is_address(name) || !embedded.contains_key(name) {
                 continue;
