@@ -57,8 +57,10 @@ def main(folder: str) -> int:
     for file in sorted(glob.glob(os.path.join(folder, "**", "*"), recursive=True)):
         name = os.path.relpath(file, folder)
         if name.endswith(".avro"):
-            duckdb_found = by_duckdb(connection, "read_avro", file)
-            answer[name] = {"fastavro": by_fastavro(file), "duckdb": duckdb_found, "java": by_java(file)}
+            answer[name] = {"fastavro": by_fastavro(file), "java": by_java(file)}
+            # DuckDB's Avro extension (1.5) refuses containers of this codec.
+            if not name.startswith("zstandard"):
+                answer[name]["duckdb"] = by_duckdb(connection, "read_avro", file)
         elif name.endswith(".parquet"):
             answer[name] = {"pyarrow": by_pyarrow(file), "duckdb": by_duckdb(connection, "read_parquet", file)}
         elif name.endswith((".json", ".json.gz")):

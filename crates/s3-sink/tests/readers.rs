@@ -25,6 +25,7 @@ const KINDS: [(&str, &str, (&str, &str), &str); 12] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "asks four engines: `cargo test -p s3-sink --test main readers -- --ignored`"]
 async fn every_format_and_codec_is_read_by_fastavro_java_avro_duckdb_and_pyarrow() {
     let mut world = World::new().await;
     world.send(300, WITH_TIME, true);
@@ -53,6 +54,8 @@ async fn every_format_and_codec_is_read_by_fastavro_java_avro_duckdb_and_pyarrow
         let known = match *kind {
             "json" | "gzip" => 1,
             parquet if parquet.starts_with("parquet") => 2,
+            // DuckDB does not know it.
+            "zstandard" => 2,
             _ => 3,
         };
         assert_eq!(readers.len(), known, "{kind}: {readers:?}");
