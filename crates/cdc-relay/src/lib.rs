@@ -13,6 +13,8 @@
 //! order of steps at the start, [`stream`] and [`snapshot`] the two ways rows come, [`start`] the decision between them.
 
 pub mod error;
+pub mod fence;
+pub mod heartbeat;
 pub mod naming;
 pub mod offsets;
 pub mod outbox;
@@ -27,6 +29,7 @@ pub mod selection;
 pub mod session;
 pub mod settings;
 pub mod shape;
+pub mod slot_care;
 pub mod snapshot;
 pub mod start;
 pub mod stream;

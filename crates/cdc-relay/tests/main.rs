@@ -2,12 +2,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod crash;
+mod encrypted_postgres;
 mod events;
 mod golden;
 mod museum;
+mod reconnect;
 mod recorded;
 mod recorded_pipelines;
 mod rig;
+mod slot_care;
 mod slots;
 mod streaming;
 mod transactions;

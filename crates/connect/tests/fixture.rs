@@ -116,6 +116,8 @@ impl Worker {
             worker_id: worker_id.into(),
             bind: "127.0.0.1".into(),
             port: 0,
+            group: None,
+            clients: Default::default(),
         };
         let stop = CancellationToken::new();
         let tasks = service::Tasks::new(stop.clone());

@@ -9,19 +9,34 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 
+use crate::security::Security;
+
 /// Where Kafka is. Every client is made from one of these; clones share the knowledge whether it is reachable.
 #[derive(Debug, Clone)]
 pub struct Cluster {
     bootstrap: Arc<str>,
     client_id: Arc<str>,
     away: Arc<AtomicBool>,
+    security: Arc<Security>,
 }
 
 impl Cluster {
     /// `bootstrap` as in `KAFKA_BOOTSTRAP_SERVERS` (`host:port`, comma-separated); `client_id` names the
     /// service in the broker's logs and quotas.
     pub fn new(bootstrap: &str, client_id: &str) -> Self {
-        Self { bootstrap: bootstrap.into(), client_id: client_id.into(), away: Arc::new(AtomicBool::new(false)) }
+        Self {
+            bootstrap: bootstrap.into(),
+            client_id: client_id.into(),
+            away: Arc::new(AtomicBool::new(false)),
+            security: Arc::default(),
+        }
+    }
+
+    /// The same cluster, reached in another way than in the clear and without a name.
+    #[must_use]
+    pub fn with_security(mut self, security: Security) -> Self {
+        self.security = Arc::new(security);
+        self
     }
 
     pub fn bootstrap(&self) -> &str {
@@ -64,6 +79,7 @@ impl Cluster {
             .set("socket.keepalive.enable", "true")
             .set("socket.nagle.disable", "true")
             .set("log_level", "4");
+        self.security.apply(&mut config);
         config
     }
 }

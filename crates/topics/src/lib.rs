@@ -41,7 +41,9 @@ mod error;
 mod group;
 mod producer;
 mod record;
+mod registry_access;
 mod registry_client;
+mod security;
 mod transaction;
 
 pub use admin::{Admin, GroupOffset, GroupSummary, OffsetReset, ResetTo, TopicPlan, TopicSummary, Watermarks};
@@ -53,5 +55,7 @@ pub use error::{AdminError, ConsumeError, ProduceError, RegistryError};
 pub use group::{GroupDescription, GroupMember};
 pub use producer::{Delivered, Producer, ProducerSettings};
 pub use record::{Header, Headers, Offset, OwnedRecord, Partition, Record, RecordOut, TopicPartition};
+pub use registry_access::RegistryAccess;
 pub use registry_client::{CompatibilityVerdict, RegisteredSchema, RegistryClient, SchemaId};
+pub use security::{ClientProperties, Security, SecurityError};
 pub use transaction::{Compression, SendOutcome, TransactionSettings, TransactionalProducer};

@@ -47,9 +47,7 @@ const fn refused(name: &'static str, harmless: &'static [&'static str], why: &'s
 const NO_QUEUE: &str = "There is no queue between reading and sending; batch.bytes.max bounds memory.";
 const NO_POLLING: &str = "Nothing is polled.";
 const RECONNECTS: &str = "Servers are waited for, for ever, with backoff.";
-const NOT_ENCRYPTED: &str = "Connections are not encrypted; sslmode require and above are refused.";
 const NO_LOCKS: &str = "The snapshot reads under an exported snapshot and takes no locks.";
-const NO_HEARTBEATS: &str = "Heartbeat records are not written; an idle slot moves on without them.";
 
 /// Taken, and without effect.
 #[rustfmt::skip]
@@ -59,18 +57,13 @@ pub(super) const IGNORED: &[Ignored] = &[
     ignored("database.connection.factory.class", "There is no JDBC driver."),
     ignored("database.initial.statements", "Sessions are set up as the formats need it."),
     ignored("database.query.timeout.ms", "Statements are not timed out."),
-    ignored("database.sslcert", NOT_ENCRYPTED),
-    ignored("database.sslfactory", NOT_ENCRYPTED),
-    ignored("database.sslkey", NOT_ENCRYPTED),
-    ignored("database.sslpassword", NOT_ENCRYPTED),
-    ignored("database.sslrootcert", NOT_ENCRYPTED),
+    ignored("database.sslfactory", "There is no JDBC driver; database.sslmode and its files decide."),
     ignored("database.tcpKeepAlive", "The replication protocol has keepalives of its own."),
     ignored("errors.max.retries", RECONNECTS),
     ignored("event.processing.failure.handling.mode", "An event that cannot be written stops the connector, and says why."),
     ignored("flush.lsn.source", "The slot is confirmed after each commit to Kafka, never before."),
     ignored("guardrail.collections.limit.action", "Tables cost nothing until they change."),
     ignored("guardrail.collections.max", "Tables cost nothing until they change."),
-    ignored("heartbeat.action.query", NO_HEARTBEATS),
     ignored("incremental.snapshot.chunk.size", "Incremental snapshots are not there yet."),
     ignored("incremental.snapshot.watermarking.strategy", "Incremental snapshots are not there yet."),
     ignored("legacy.snapshot.max.threads", "The snapshot is parallel within tables too."),
@@ -93,8 +86,7 @@ pub(super) const IGNORED: &[Ignored] = &[
     ignored("status.update.interval.ms", "The server is told every 50 ms while the position moves, else every 5 s."),
     ignored("streaming.delay.ms", "The stream begins at once."),
     ignored("topic.cache.size", "There is no such cache."),
-    ignored("topic.heartbeat.name", NO_HEARTBEATS),
-    ignored("topic.heartbeat.prefix", NO_HEARTBEATS),
+    ignored("topic.heartbeat.name", "The topic is topic.heartbeat.prefix and topic.prefix, as in Debezium's default strategy."),
 ];
 
 const NO_PLUGINS: &str = "Java classes cannot be loaded.";

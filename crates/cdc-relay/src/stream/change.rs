@@ -16,6 +16,7 @@ use crate::{
     position::Cursor,
     records::{Encoded, RowChange},
     session::Session,
+    slot_care,
     snapshot::clock_ns,
     tables::{RelationColumn, RelationShape},
 };
@@ -232,7 +233,9 @@ impl Changes {
         let inside = message.transactional;
         let new = if inside { cursor.event(start) } else { cursor.message(start) };
         let counted = inside && session.settings.transaction_metadata && self.writing;
-        if !new && !counted || !session.settings.messages.takes(message.prefix) {
+        if !new && !counted || !session.settings.messages.takes(message.prefix)
+            || message.prefix == slot_care::MESSAGE_PREFIX
+        {
             return Ok(());
         }
         let block = counted.then(|| self.transactions.order(MESSAGES, start).take());
