@@ -123,6 +123,8 @@ pub struct RelaySettings {
     pub commit_interval: Duration,
     /// Most bytes of keys and values in one Kafka transaction.
     pub batch_bytes_max: usize,
+    /// Updates that change no written column are not written.
+    pub skip_unchanged: bool,
     pub heartbeat: HeartbeatSettings,
     pub watch: WatchSettings,
     /// How often an idle slot is moved on; 0 in `heartbeat.interval.ms` means our default.
@@ -199,6 +201,7 @@ impl Reader<'_> {
             topic_creation: self.topic_creation(),
             commit_interval: Duration::from_millis(self.parsed("commit.interval.ms", 10)),
             batch_bytes_max: self.positive("batch.bytes.max", BATCH_BYTES_DEFAULT),
+            skip_unchanged: self.flag("skip.messages.without.change", false),
             heartbeat: self.heartbeat(&prefix),
             watch: self.watch(),
             idle_interval: if heartbeat_ms == 0 { IDLE_INTERVAL_DEFAULT } else { Duration::from_millis(heartbeat_ms) },

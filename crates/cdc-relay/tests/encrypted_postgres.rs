@@ -73,7 +73,8 @@ async fn the_relay_streams_in_tls_and_checks_what_its_mode_says() {
         assert!(!trace.contains("hunter22"), "{trace}");
     };
     refused(&[("database.sslmode", "disable")], "no encryption").await;
-    refused(&[("database.sslmode", "verify-ca"), ("database.sslrootcert", &other)], "certificate is not accepted").await;
+    refused(&[("database.sslmode", "verify-ca"), ("database.sslrootcert", &other)], "certificate is not accepted")
+        .await;
     refused(&[("database.sslmode", "verify-ca"), ("database.sslrootcert", "/nowhere.crt")], "/nowhere.crt").await;
     refused(
         &[("database.sslmode", "verify-full"), ("database.sslrootcert", &root), ("database.hostname", "localhost")],

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod crash;
+mod encrypted_kafka;
 mod encrypted_postgres;
 mod events;
 mod golden;
@@ -10,6 +11,7 @@ mod reconnect;
 mod recorded;
 mod recorded_pipelines;
 mod rig;
+mod rights;
 mod slot_care;
 mod slots;
 mod streaming;

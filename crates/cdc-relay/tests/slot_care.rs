@@ -63,7 +63,10 @@ async fn heartbeats_are_written_as_debezium_writes_them_and_run_the_action() {
     .await;
     for record in &records {
         let (key, value) = (record.key.as_ref().unwrap(), record.value.as_ref().unwrap());
-        assert_eq!((key[0], key[5], &key[6..]), (0, u8::try_from(rig.prefix.len() * 2).unwrap(), rig.prefix.as_bytes()));
+        assert_eq!(
+            (key[0], key[5], &key[6..]),
+            (0, u8::try_from(rig.prefix.len() * 2).unwrap(), rig.prefix.as_bytes())
+        );
         let text = rig.registry.schema_by_id(topics::SchemaId(u32::from_be_bytes(value[1..5].try_into().unwrap())));
         assert!(text.await.unwrap().contains("io.debezium.connector.common.Heartbeat"));
     }

@@ -133,9 +133,11 @@ impl WorkerSettings {
     /// The first property that cannot be used.
     pub fn registry(&self, connector: &Config) -> Result<RegistryClient, SecurityError> {
         let converter = "value.converter.";
-        let url = connector.get("value.converter.schema.registry.url").map(|url| url.trim()).filter(|url| !url.is_empty());
+        let url =
+            connector.get("value.converter.schema.registry.url").map(|url| url.trim()).filter(|url| !url.is_empty());
         // Credentials of the worker are not shown to a registry that somebody else named.
-        let mut properties = if url.is_none() { below(&self.clients.0, "schema.registry.") } else { ClientProperties::new() };
+        let mut properties =
+            if url.is_none() { below(&self.clients.0, "schema.registry.") } else { ClientProperties::new() };
         properties.extend(below(connector, converter).into_iter().filter(|(name, _)| !name.starts_with("schema.")));
         properties.extend(below(connector, "value.converter.schema.registry."));
         RegistryClient::with_access(url.unwrap_or(&self.registry_url), RegistryAccess::read(&properties)?)
@@ -187,9 +189,6 @@ mod tests {
         ];
         let properties = client_properties(variables.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())));
         let names: Vec<_> = properties.keys().map(String::as_str).collect();
-        assert_eq!(
-            names,
-            ["producer.sasl.jaas.config", "schema.registry.basic.auth.user.info", "security.protocol"]
-        );
+        assert_eq!(names, ["producer.sasl.jaas.config", "schema.registry.basic.auth.user.info", "security.protocol"]);
     }
 }

@@ -106,6 +106,19 @@ impl OwnKafka {
         self.running = Some(running);
     }
 
+    /// Runs one of Kafka's own programs by its class, until it ends.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub async fn tool(&self, class: &str, args: &[&str]) {
+        let spec = self.embedded.prepare().expect("prepare Kafka");
+        let place = spec.args.iter().position(|arg| arg == "-cp").expect("a class path");
+        let mut command = tokio::process::Command::new(&spec.program);
+        command.args(["-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp", &spec.args[place + 1], class]).args(args);
+        let output = command.output().await.expect("run a program of Kafka");
+        assert!(output.status.success(), "{class} {args:?}: {}", String::from_utf8_lossy(&output.stdout));
+    }
+
     /// Folder of the server, for files that a test puts beside it.
     #[must_use]
     pub fn dir(&self) -> &Path {

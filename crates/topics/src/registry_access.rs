@@ -45,7 +45,8 @@ impl RegistryAccess {
     /// The first property that cannot be used.
     pub fn read(properties: &ClientProperties) -> Result<Self, SecurityError> {
         let given = |name: &str| properties.get(name).map(|value| value.trim()).filter(|value| !value.is_empty());
-        let refused = |property: &str, why: String| SecurityError { property: format!("schema.registry.{property}"), why };
+        let refused =
+            |property: &str, why: String| SecurityError { property: format!("schema.registry.{property}"), why };
         let file = |property: &str| {
             let Some(path) = given(property) else { return Ok(None) };
             match std::fs::read(path) {

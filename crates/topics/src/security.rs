@@ -216,7 +216,8 @@ mod tests {
         security.settings.iter().find(|(found, _)| *found == name).map(|(_, value)| value.as_str())
     }
 
-    const JAAS: &str = r#"org.apache.kafka.common.security.scram.ScramLoginModule required username="al ice" password="se\"cr=et";"#;
+    const JAAS: &str =
+        r#"org.apache.kafka.common.security.scram.ScramLoginModule required username="al ice" password="se\"cr=et";"#;
 
     #[test]
     fn javas_properties_become_librdkafkas() {

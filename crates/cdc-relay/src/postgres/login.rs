@@ -1,5 +1,11 @@
 //! Start-up and authentication of a Postgres connection: trust, clear text, MD5, SCRAM-SHA-256, in TLS bound to the channel.
 
+use super::{
+    PgError,
+    connection::Target,
+    frames::{FrameReader, server_error},
+    transport::Outgoing,
+};
 use bytes::BytesMut;
 use postgres_protocol::{
     authentication::{
@@ -7,12 +13,6 @@ use postgres_protocol::{
         sasl::{ChannelBinding, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramSha256},
     },
     message::frontend,
-};
-use super::{
-    PgError,
-    connection::Target,
-    frames::{FrameReader, server_error},
-    transport::Outgoing,
 };
 
 /// Session settings that fix the text form of values. The replication stream and `COPY` print values by them, so both

@@ -4,7 +4,6 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use model::lsn::Lsn;
 use super::{
     PgError,
     connection::Connection,
@@ -12,6 +11,7 @@ use super::{
     quote_identifier, quote_literal, slot,
     transport::Outgoing,
 };
+use model::lsn::Lsn;
 
 /// Seconds from the Unix epoch to Postgres' own (2000-01-01).
 const POSTGRES_EPOCH_SECONDS: u64 = 946_684_800;

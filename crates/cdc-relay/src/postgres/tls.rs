@@ -89,6 +89,9 @@ impl SslMode {
     }
 }
 
+/// Where Debian keeps them: OpenSSL is linked statically and looks in places of its own.
+const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
+
 /// `SSLRequest`: length and the code that stands in the place of a protocol version.
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
 
@@ -132,7 +135,8 @@ fn connector(settings: &TlsSettings) -> Result<SslConnector, PgError> {
     let mut builder = SslConnector::builder(SslMethod::tls_client()).map_err(refused("set up TLS"))?;
     if settings.mode.checks_certificate() {
         builder.set_verify(SslVerifyMode::PEER);
-        let default = || std::env::home_dir().map(|home| home.join(".postgresql/root.crt")).filter(|file| file.exists());
+        let default =
+            || std::env::home_dir().map(|home| home.join(".postgresql/root.crt")).filter(|file| file.exists());
         // Not given: those of the system, which the builder has set.
         if let Some(file) = settings.root_certificates.clone().or_else(default) {
             let mut store = openssl::x509::store::X509StoreBuilder::new().map_err(refused("set up TLS"))?;
@@ -140,6 +144,8 @@ fn connector(settings: &TlsSettings) -> Result<SslConnector, PgError> {
                 store.add_cert(certificate).map_err(refused("take a root certificate"))?;
             }
             builder.set_cert_store(store.build());
+        } else if std::path::Path::new(SYSTEM_AUTHORITIES).exists() {
+            builder.set_ca_file(SYSTEM_AUTHORITIES).map_err(refused("read the system's certificates"))?;
         }
     } else {
         builder.set_verify(SslVerifyMode::NONE);

@@ -40,6 +40,7 @@ pub const DEFINITIONS: &[Definition] = &[
     defined("table.exclude.list", "LIST", Some(""), "Events", "Regular expressions of schema.table to leave out."),
     defined("tombstones.on.delete", "BOOLEAN", Some("true"), "Events", "Follow each delete by a tombstone."),
     defined("skipped.operations", "LIST", Some("t"), "Events", "Operations not to write: c, u, d, t, or none."),
+    defined("skip.messages.without.change", "BOOLEAN", Some("false"), "Events", "Do not write updates that change no written column; needs REPLICA IDENTITY FULL."),
     defined("snapshot.mode", "STRING", Some("initial"), "Snapshot", "initial, always, initial_only, no_data, never or when_needed."),
     defined("snapshot.max.threads", "INT", Some("2"), "Snapshot", "Connections that read the snapshot in parallel."),
     defined("heartbeat.interval.ms", "INT", Some("0"), "Stream", "How often a heartbeat record is written and an idle slot is moved on; 0: no records, and the slot every 5 s."),

@@ -25,7 +25,7 @@ pub(super) struct Refused {
 const PATTERNS: [(&str, &str); 8] = [
     (
         "column.mask.hash.<algorithm>.with.salt.<salt>",
-        "Columns whose values become salted hashes of their serialised Java form: MD5, SHA-224, SHA-256, SHA-384, SHA-512.",
+        "Columns whose values become salted hashes of their serialised Java form: MD5, SHA-1, SHA-224, SHA-256, SHA-384, SHA-512.",
     ),
     ("column.mask.hash.v2.<algorithm>.with.salt.<salt>", "As above, of the values' own bytes."),
     ("column.mask.with.<n>.chars", "Columns whose values become so many asterisks."),
@@ -85,6 +85,7 @@ pub(super) const IGNORED: &[Ignored] = &[
     ignored("statistics.metrics.enabled", "Metrics are always there."),
     ignored("status.update.interval.ms", "The server is told every 50 ms while the position moves, else every 5 s."),
     ignored("streaming.delay.ms", "The stream begins at once."),
+    ignored("xmin.fetch.interval.ms", "source.xmin is always null: it is a hint of Debezium's own, which changes no event."),
     ignored("topic.cache.size", "There is no such cache."),
     ignored("topic.heartbeat.name", "The topic is topic.heartbeat.prefix and topic.prefix, as in Debezium's default strategy."),
 ];
@@ -103,8 +104,7 @@ pub(super) const REFUSED: &[Refused] = &[
     refused("schema.name.adjustment.mode", &["none", "avro"], "Names are adjusted to Avro; other ways cannot be had."),
     refused("signal.data.collection", &[], NO_SIGNALS),
     refused("signal.enabled.channels", &["source"], NO_SIGNALS),
-    refused("skip.messages.without.change", &["false"], "Every update is written."),
-    refused("slot.stream.params", &[], "The stream's options are fixed."),
+    refused("slot.stream.params", &[], "The stream's options are fixed; also origin: what other subscriptions wrote is told as any change."),
     refused("snapshot.include.collection.list", &[], "The snapshot reads all captured tables."),
     refused("snapshot.locking.mode.custom.name", &[], NO_PLUGINS),
     refused("snapshot.mode.configuration.based.snapshot.data", &["false"], "One of the other snapshot modes."),
@@ -117,7 +117,6 @@ pub(super) const REFUSED: &[Refused] = &[
     refused("snapshot.query.mode.custom.name", &[], NO_PLUGINS),
     refused("snapshot.select.statement.overrides", &[], "The snapshot reads whole tables."),
     refused("topic.naming.strategy", &["io.debezium.schema.SchemaTopicNamingStrategy", "io.debezium.schema.DefaultTopicNamingStrategy"], "Topics are named as by Debezium's default strategy; topic.delimiter can be set."),
-    refused("xmin.fetch.interval.ms", &["0"], "The slot's xmin is not told in records."),
 ];
 
 /// The table as Markdown.
