@@ -21,10 +21,11 @@ async fn broker(authority: &Authority, port: u16) -> OwnKafka {
             "listeners=PLAINTEXT://127.0.0.1:{plain},CONTROLLER://127.0.0.1:{controller},SECURE://127.0.0.1:{port}
 advertised.listeners=PLAINTEXT://127.0.0.1:{plain},SECURE://127.0.0.1:{port}
 listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SECURE:SASL_SSL
-listener.name.secure.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+listener.name.secure.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER
 listener.name.secure.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_worker=\"worker-secret\";
 listener.name.secure.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 listener.name.secure.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.secure.oauthbearer.sasl.jaas.config=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub=\"broker\";
 listener.name.secure.ssl.keystore.type=PEM
 listener.name.secure.ssl.keystore.location={store}
 "
@@ -74,12 +75,14 @@ async fn the_relay_writes_through_tls_and_sasl() {
     rig.sql.batch_execute("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a')").await.unwrap();
     rig.connect(&[]).await;
     rig.wait_for_records("t", 1).await;
-    for (row, mechanism) in [(2, "SCRAM-SHA-256"), (3, "SCRAM-SHA-512")] {
-        rig.connect(&[
-            ("producer.override.sasl.mechanism", mechanism),
-            ("producer.override.sasl.jaas.config", &jaas("scram.Scram", "relay", "relay-secret")),
-        ])
-        .await;
+    let scram = jaas("scram.Scram", "relay", "relay-secret");
+    let token = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required \
+                 unsecuredLoginStringClaim_sub=\"relay\";";
+    for (row, mechanism, jaas) in
+        [(2, "SCRAM-SHA-256", scram.as_str()), (3, "SCRAM-SHA-512", &scram), (4, "OAUTHBEARER", token)]
+    {
+        rig.connect(&[("producer.override.sasl.mechanism", mechanism), ("producer.override.sasl.jaas.config", jaas)])
+            .await;
         rig.sql.batch_execute(&format!("INSERT INTO t VALUES ({row}, 'x')")).await.unwrap();
         rig.wait_for_records("t", row).await;
     }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rdkafka::ClientConfig;
 use rdkafka::ClientContext;
+use rdkafka::client::OAuthToken;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
@@ -64,6 +65,11 @@ impl Cluster {
         }
     }
 
+    /// Where tokens come from, with `OAUTHBEARER`.
+    pub(crate) fn oauth(&self) -> Option<&crate::oauth::OAuth> {
+        self.security.oauth()
+    }
+
     pub(crate) fn context(&self) -> LogContext {
         LogContext { cluster: self.clone() }
     }
@@ -91,6 +97,12 @@ pub(crate) struct LogContext {
 }
 
 impl ClientContext for LogContext {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _config: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.cluster.security.oauth().ok_or("no OAUTHBEARER")?.token()
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         // librdkafka repeats these for every attempt; the state is told once by `error` below.
         let connection_noise = matches!(facility, "FAIL" | "ERROR" | "REQTMOUT" | "SESSTMOUT");

@@ -39,6 +39,7 @@ mod connect_offset;
 mod consumer;
 mod error;
 mod group;
+mod oauth;
 mod producer;
 mod record;
 mod registry_access;

@@ -264,7 +264,7 @@ fn chain(error: &reqwest_tls::Error) -> String {
 }
 
 /// A subject as one segment of a path.
-fn encoded(subject: &str) -> String {
+pub(crate) fn encoded(subject: &str) -> String {
     subject.bytes().fold(String::with_capacity(subject.len()), |mut out, byte| {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),

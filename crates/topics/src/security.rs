@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::oauth::OAuth;
+
 /// Properties of clients under Java's names (`security.protocol`, `sasl.*`, `ssl.*`).
 pub type ClientProperties = BTreeMap<String, String>;
 
@@ -13,6 +15,7 @@ pub type ClientProperties = BTreeMap<String, String>;
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Security {
     settings: Vec<(&'static str, String)>,
+    oauth: Option<OAuth>,
 }
 
 impl fmt::Debug for Security {
@@ -79,10 +82,17 @@ impl Security {
 
     fn sasl<'a>(&mut self, given: impl Fn(&str) -> Option<&'a str>) -> Result<(), SecurityError> {
         let mechanism = given("sasl.mechanism").unwrap_or("GSSAPI").to_ascii_uppercase();
-        if !["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"].contains(&mechanism.as_str()) {
-            return Err(SecurityError::new("sasl.mechanism", "one of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512"));
+        if !["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"].contains(&mechanism.as_str()) {
+            return Err(SecurityError::new(
+                "sasl.mechanism",
+                "one of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER",
+            ));
         }
         self.set("sasl.mechanism", &mechanism);
+        if mechanism == "OAUTHBEARER" {
+            self.oauth = Some(oauth(given)?);
+            return Ok(());
+        }
         if let Some(jaas) = given("sasl.jaas.config") {
             let options = jaas_options(jaas).map_err(|why| SecurityError::new("sasl.jaas.config", why))?;
             for (name, setting) in [("username", "sasl.username"), ("password", "sasl.password")] {
@@ -138,11 +148,38 @@ impl Security {
         Ok(())
     }
 
+    /// Where tokens come from, with `OAUTHBEARER`.
+    pub(crate) fn oauth(&self) -> Option<&OAuth> {
+        self.oauth.as_ref()
+    }
+
     pub(crate) fn apply(&self, config: &mut rdkafka::ClientConfig) {
         for (name, value) in &self.settings {
             config.set(*name, value);
         }
     }
+}
+
+/// Options of the login module, or the properties that Kafka has for the same since 4.1.
+fn oauth<'a>(given: impl Fn(&str) -> Option<&'a str>) -> Result<OAuth, SecurityError> {
+    let jaas = given("sasl.jaas.config").unwrap_or("module required;");
+    let options = jaas_options(jaas).map_err(|why| SecurityError::new("sasl.jaas.config", why))?;
+    if let Some(principal) = options.get("unsecuredLoginStringClaim_sub") {
+        return Ok(OAuth::Unsecured { principal: principal.clone() });
+    }
+    let either = |option: &str, property: &str| {
+        let found = options.get(option).map(String::as_str).or_else(|| given(property)).map(str::to_owned);
+        found.ok_or_else(|| SecurityError::new("sasl.jaas.config", format!("it has no {option}")))
+    };
+    let url = given("sasl.oauthbearer.token.endpoint.url")
+        .ok_or_else(|| SecurityError::new("sasl.oauthbearer.token.endpoint.url", "needed with OAUTHBEARER"))?;
+    Ok(OAuth::Endpoint {
+        url: url.to_owned(),
+        client_id: either("clientId", "sasl.oauthbearer.client.credentials.client.id")?,
+        client_secret: either("clientSecret", "sasl.oauthbearer.client.credentials.client.secret")?,
+        scope: either("scope", "sasl.oauthbearer.scope").ok(),
+        authorities: given("ssl.truststore.location").map(str::to_owned),
+    })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

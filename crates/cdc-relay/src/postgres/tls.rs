@@ -4,7 +4,12 @@
 //! encrypts and checks nothing, `verify-ca` checks the certificate, `verify-full` also that it is the host's. Certificates
 //! are read at each connection, so renewed ones need no restart.
 
-use std::{fs, io, path::PathBuf, pin::Pin, str::FromStr};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    pin::Pin,
+    str::FromStr,
+};
 
 use model::secret::Secret;
 use openssl::{
@@ -144,7 +149,7 @@ fn connector(settings: &TlsSettings) -> Result<SslConnector, PgError> {
                 store.add_cert(certificate).map_err(refused("take a root certificate"))?;
             }
             builder.set_cert_store(store.build());
-        } else if std::path::Path::new(SYSTEM_AUTHORITIES).exists() {
+        } else if Path::new(SYSTEM_AUTHORITIES).exists() {
             builder.set_ca_file(SYSTEM_AUTHORITIES).map_err(refused("read the system's certificates"))?;
         }
     } else {
@@ -190,7 +195,7 @@ fn identity(settings: &TlsSettings) -> Result<Option<(PKey<Private>, Vec<X509>)>
     Ok(Some((key, certificates(file)?)))
 }
 
-fn certificates(file: &PathBuf) -> Result<Vec<X509>, PgError> {
+fn certificates(file: &Path) -> Result<Vec<X509>, PgError> {
     let bytes = read(file)?;
     let found = X509::stack_from_pem(&bytes).ok().filter(|found| !found.is_empty());
     found
@@ -198,7 +203,7 @@ fn certificates(file: &PathBuf) -> Result<Vec<X509>, PgError> {
         .ok_or_else(|| PgError::Tls(format!("no certificate in {}", file.display())))
 }
 
-fn read(file: &PathBuf) -> Result<Vec<u8>, PgError> {
+fn read(file: &Path) -> Result<Vec<u8>, PgError> {
     fs::read(file).map_err(|error: io::Error| PgError::Tls(format!("read {}: {error}", file.display())))
 }
 
