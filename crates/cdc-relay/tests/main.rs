@@ -5,6 +5,7 @@ mod crash;
 mod encrypted_kafka;
 mod encrypted_postgres;
 mod events;
+mod fence;
 mod golden;
 mod museum;
 mod reconnect;

@@ -235,7 +235,7 @@ impl Admin {
     ) -> Result<BTreeMap<String, String>, AdminError> {
         let options = AdminOptions::new().request_timeout(Some(ASK));
         let outcomes = self
-            .client
+            .client()?
             .describe_configs([&ResourceSpecifier::Topic(name)], &options)
             .await
             .map_err(|error| self.error(&error))?;
@@ -261,7 +261,7 @@ impl Admin {
     /// `Retry`.
     pub async fn topics(&self) -> Result<Vec<TopicSummary>, AdminError> {
         self.blocking(|admin| {
-            let metadata = admin.client.inner().fetch_metadata(None, ASK).map_err(|error| admin.error(&error))?;
+            let metadata = admin.client()?.inner().fetch_metadata(None, ASK).map_err(|error| admin.error(&error))?;
             let mut topics: Vec<_> = metadata
                 .topics()
                 .iter()
@@ -309,7 +309,7 @@ impl Admin {
     /// `Retry`.
     pub async fn groups(&self) -> Result<Vec<GroupSummary>, AdminError> {
         self.blocking(|admin| {
-            let list = admin.client.inner().fetch_group_list(None, ASK).map_err(|error| admin.error(&error))?;
+            let list = admin.client()?.inner().fetch_group_list(None, ASK).map_err(|error| admin.error(&error))?;
             let mut groups: Vec<_> = list
                 .groups()
                 .iter()
