@@ -79,7 +79,7 @@ async fn the_relay_writes_through_tls_and_sasl() {
     let token = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required \
                  unsecuredLoginStringClaim_sub=\"relay\";";
     for (row, mechanism, jaas) in
-        [(2, "SCRAM-SHA-256", scram.as_str()), (3, "SCRAM-SHA-512", &scram), (4, "OAUTHBEARER", token)]
+        [(2, "SCRAM-SHA-256", scram.as_str()), (3, "SCRAM-SHA-512", scram.as_str()), (4, "OAUTHBEARER", token)]
     {
         rig.connect(&[("producer.override.sasl.mechanism", mechanism), ("producer.override.sasl.jaas.config", jaas)])
             .await;

@@ -27,7 +27,7 @@ async fn the_producer_of_the_connect_task_is_fenced() {
     rig.connect(&[]).await;
     // Readers are not held back by the open transaction either.
     let records = rig.wait_for_records("t", 1).await;
-    assert!(records.iter().all(|record| record.key.as_deref() != Some(b"zombie")));
+    assert!(records.iter().all(|record| record.key.as_deref() != Some(&b"zombie"[..])));
     let outcome = tokio::task::spawn_blocking(move || task.commit()).await.unwrap();
     assert!(matches!(outcome, Err(ProduceError::Fenced { .. })), "{outcome:?}");
     assert_eq!(rig.records("t").await.len(), 1);
