@@ -56,6 +56,9 @@ impl RelayError {
 
 /// What a person can do about a refusal of Postgres.
 fn cure(error: &PgError) -> &'static str {
+    if let PgError::Tls(_) = error {
+        return "; correct database.sslmode, database.sslrootcert, database.sslcert and database.sslkey, or the server's ssl settings";
+    }
     match error.code() {
         Some("28P01" | "28000") => "; correct database.user and database.password, or the server's pg_hba.conf",
         Some("3D000") => "; correct database.dbname",
@@ -63,7 +66,11 @@ fn cure(error: &PgError) -> &'static str {
             "; grant the role what is missing (REPLICATION, SELECT on the tables) and restart the connector"
         }
         Some("55000") => "; if the slot was invalidated, drop it and delete the connector's offsets to snapshot anew",
-        Some("42704") => "; create what is missing and restart the connector",
+        Some("42704") => {
+            "; create what is missing (a publication: CREATE PUBLICATION … FOR ALL TABLES) and restart the connector. If this \
+             comes again, the log still holds changes from before it was created: stop the connector, drop the slot, delete \
+             the connector's offsets (DELETE /connectors/{name}/offsets) and resume it to take a new snapshot"
+        }
         _ => "",
     }
 }

@@ -15,6 +15,8 @@
 mod debezium_metrics;
 pub mod error;
 pub mod failpoint;
+pub mod fence;
+pub mod heartbeat;
 pub mod naming;
 pub mod offsets;
 pub mod outbox;
@@ -30,6 +32,7 @@ pub mod selection;
 pub mod session;
 pub mod settings;
 pub mod shape;
+pub mod slot_care;
 pub mod snapshot;
 pub mod start;
 pub mod stream;

@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Instant};
 
 use async_trait::async_trait;
-use connect::{Config, ConnectorKind, Definition, FieldError, Plugin, TaskContext, TaskError};
+use connect::{ClientKind, Config, ConnectorKind, Definition, FieldError, Plugin, TaskContext, TaskError};
 use service::retry::Backoff;
-use topics::{Cluster, RegistryClient};
+use topics::SecurityError;
 
 use crate::{
     error::{RelayError, task_error},
@@ -63,12 +63,13 @@ impl Plugin for PostgresPlugin {
         let settings = RelaySettings::parse(&task.config).map_err(|errors| {
             TaskError::Fail(errors.iter().map(|error| error.message.as_str()).collect::<Vec<_>>().join("; "))
         })?;
-        let registry_url = settings.registry_url.as_deref().unwrap_or(&task.worker.registry_url);
+        let refused = |error: SecurityError| TaskError::Fail(error.to_string());
         let run_id = uuid::Uuid::now_v7().to_string();
         let run = Run {
             rules: Arc::new(RecordRules::new(&settings, &run_id)),
-            registry: RegistryClient::new(registry_url),
-            cluster: Cluster::new(&task.worker.bootstrap, "cdc-relay"),
+            registry: task.worker.registry(&task.config).map_err(refused)?,
+            cluster: task.worker.cluster("cdc-relay", ClientKind::Producer, &task.config).map_err(refused)?,
+            group: task.worker.group.clone(),
             offset_topic: task.worker.offset_topic.clone(),
             connector: task.connector.clone(),
             report: task.report.clone(),

@@ -12,6 +12,8 @@ mod login;
 pub mod publication;
 pub mod replication;
 pub mod slot;
+pub mod tls;
+mod transport;
 
 /// What went wrong between the relay and Postgres.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +24,9 @@ pub enum PgError {
     /// The server refused a statement.
     #[error("{0}")]
     Server(Box<ServerError>),
+    /// The connection cannot be encrypted, or one side does not accept the other's certificate.
+    #[error("TLS: {0}")]
+    Tls(String),
     /// The server said something this client does not understand.
     #[error("protocol: {0}")]
     Protocol(String),
@@ -48,7 +53,7 @@ impl PgError {
     pub fn code(&self) -> Option<&str> {
         match self {
             Self::Server(error) => Some(&error.code),
-            Self::Io(_) | Self::Protocol(_) => None,
+            Self::Io(_) | Self::Tls(_) | Self::Protocol(_) => None,
         }
     }
 
@@ -63,7 +68,7 @@ impl PgError {
                 ["08", "53", "57", "40", "58"].iter().any(|class| error.code.starts_with(class))
                     || error.code == "55006"
             }
-            Self::Protocol(_) => false,
+            Self::Tls(_) | Self::Protocol(_) => false,
         }
     }
 }

@@ -22,6 +22,8 @@ pub struct CapturedTable {
     /// `schema.table`
     pub name: String,
     pub codec: EnvelopeCodec,
+    /// Columns that are written, by index, where updates that change none of them are not.
+    pub written: Option<Vec<usize>>,
     /// Registry's id of the key schema; unused without a key.
     pub key_schema_id: u32,
     pub value_schema_id: u32,
@@ -245,6 +247,15 @@ impl Row<'_> {
         codec.encode_value_in(id, op, before, after, self.source, block.as_ref(), self.clock_ns, &mut out.bytes)?;
         Ok(start..out.bytes.len())
     }
+}
+
+/// Whether an update leaves all of these columns as they were. An unchanged TOASTed one did not change.
+#[must_use]
+pub fn unchanged(written: &[usize], before: &[Cell<'_>], after: &[Cell<'_>]) -> bool {
+    written.iter().all(|index| match (before.get(*index), after.get(*index)) {
+        (Some(_), Some(Cell::Unchanged)) => true,
+        (old, new) => old == new,
+    })
 }
 
 /// Whether the key changed. NULL in the old row is taken for a column that the server did not send (replica identity on

@@ -15,7 +15,7 @@ use topics::{Admin, Cluster, ConnectOffset, RegistryClient, read_to_end};
 
 use crate::{
     error::RelayError,
-    failpoint,
+    failpoint, fence,
     offsets::{OffsetKeys, Stored, StreamOffset},
     outbox::{NoLifeline, Outbox},
     pipeline::Pipeline,
@@ -30,7 +30,7 @@ use crate::{
     progress::Progress,
     records::RecordRules,
     settings::{RelaySettings, SnapshotMode},
-    snapshot,
+    slot_care, snapshot,
     start::{Known, Start, decide, offset_at},
     stream,
     tables::TableDesk,
@@ -51,6 +51,8 @@ pub struct Run {
     pub cluster: Cluster,
     pub registry: RegistryClient,
     pub offset_topic: String,
+    /// `group.id` of the Connect workers that the connector may have run in before.
+    pub group: Option<String>,
     pub rules: Arc<RecordRules>,
     pub report: Reporter,
     pub stop: CancellationToken,
@@ -79,8 +81,10 @@ type Stream = (FrameReader, StatusWriter);
 /// # Errors
 /// Always, but for `initial_only`: also when the task stops.
 pub async fn run(run: &Run, first_session: bool) -> Result<(), RelayError> {
-    let (mut session, stream) = open(run).await?;
+    let (mut session, stream) = open(run, first_session).await?;
+    let watch = slot_care::watch(run);
     let outcome = live(run, &mut session, stream, first_session).await;
+    drop(watch);
     session.outbox.abort().await;
     if run.stop.is_cancelled() && session.settings.slot_drop_on_stop {
         drop_slot(&mut session).await;
@@ -109,7 +113,7 @@ async fn drop_slot(session: &mut Session) {
 }
 
 /// Takes lock and slot, then fences the predecessor.
-async fn open(run: &Run) -> Result<(Session, Option<Stream>), RelayError> {
+async fn open(run: &Run, first_session: bool) -> Result<(Session, Option<Stream>), RelayError> {
     let settings = &run.settings;
     let target = &settings.target;
     let postgres = |error: PgError| RelayError::postgres(target, "connect", &error);
@@ -141,6 +145,9 @@ async fn open(run: &Run) -> Result<(Session, Option<Stream>), RelayError> {
     )?;
     outbox.take_over().await?;
     failpoint::hit(failpoint::FENCED);
+    if first_session {
+        fence::connect_task(run).await?;
+    }
     let desk = TableDesk::new(settings, Admin::new(&run.cluster)?, run.registry.clone(), run.report.clone());
     let session = Session {
         settings: Arc::clone(settings),

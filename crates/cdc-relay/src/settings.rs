@@ -18,11 +18,16 @@ use model::{
 pub use self::definitions::DEFINITIONS;
 use self::reader::{Reader, unresolved};
 use crate::{
+    heartbeat::HeartbeatSettings,
     naming::{BadProperty, TopicCreation, TopicNames},
     pipeline::PipelineSettings,
-    postgres::connection::Target,
+    postgres::{
+        connection::Target,
+        tls::{SslMode, TlsSettings},
+    },
     selection::{Selection, TableSelection},
     shape::ColumnRules,
+    slot_care::WatchSettings,
 };
 
 /// What to do about rows that exist before the slot (Debezium's `snapshot.mode`).
@@ -113,13 +118,15 @@ pub struct RelaySettings {
     pub context_headers: bool,
     /// Operations that are not written: letters out of `c`, `u`, `d`, `t`.
     pub skipped_operations: String,
-    /// `None`: the worker's registry.
-    pub registry_url: Option<String>,
     pub topic_creation: TopicCreation,
     /// Longest time a Kafka transaction stays open while changes keep coming.
     pub commit_interval: Duration,
     /// Most bytes of keys and values in one Kafka transaction.
     pub batch_bytes_max: usize,
+    /// Updates that change no written column are not written.
+    pub skip_unchanged: bool,
+    pub heartbeat: HeartbeatSettings,
+    pub watch: WatchSettings,
     /// How often an idle slot is moved on; 0 in `heartbeat.interval.ms` means our default.
     pub idle_interval: Duration,
 }
@@ -167,6 +174,7 @@ impl Reader<'_> {
             password: Secret::new(self.text("database.password", "")),
             database: self.required("database.dbname"),
             application_name: "cdc-relay".to_owned(),
+            tls: self.tls(),
         };
         let heartbeat_ms: u64 = self.parsed("heartbeat.interval.ms", 0);
         RelaySettings {
@@ -190,18 +198,19 @@ impl Reader<'_> {
             context_headers: self.flag("extended.headers.enabled", true),
             tombstones_on_delete: self.flag("tombstones.on.delete", true),
             skipped_operations: self.skipped_operations(),
-            registry_url: self.optional("value.converter.schema.registry.url"),
             topic_creation: self.topic_creation(),
             commit_interval: Duration::from_millis(self.parsed("commit.interval.ms", 10)),
             batch_bytes_max: self.positive("batch.bytes.max", BATCH_BYTES_DEFAULT),
+            skip_unchanged: self.flag("skip.messages.without.change", false),
+            heartbeat: self.heartbeat(&prefix),
+            watch: self.watch(),
             idle_interval: if heartbeat_ms == 0 { IDLE_INTERVAL_DEFAULT } else { Duration::from_millis(heartbeat_ms) },
         }
     }
 
     /// Values that Debezium knows and this relay does not: taken silently they would give other data than asked for.
     fn refuse_what_is_not_built(&mut self) {
-        let known: [(&str, &[&str]); 2] =
-            [("plugin.name", &["pgoutput"]), ("database.sslmode", &["disable", "allow", "prefer"])];
+        let known: [(&str, &[&str]); 1] = [("plugin.name", &["pgoutput"])];
         for (property, values) in known {
             if let Some(value) = self.optional(property)
                 && !values.contains(&value.as_str())
@@ -216,6 +225,36 @@ impl Reader<'_> {
             {
                 self.refuse(name, &value, why);
             }
+        }
+    }
+
+    fn heartbeat(&mut self, prefix: &str) -> HeartbeatSettings {
+        let delimiter = self.text("topic.delimiter", ".");
+        let topic = self.text("topic.heartbeat.prefix", "__debezium-heartbeat");
+        let milliseconds = self.parsed("heartbeat.interval.ms", 0);
+        HeartbeatSettings {
+            interval: (milliseconds > 0).then(|| Duration::from_millis(milliseconds)),
+            topic: format!("{topic}{delimiter}{prefix}"),
+            action_query: self.optional("heartbeat.action.query"),
+        }
+    }
+
+    fn watch(&mut self) -> WatchSettings {
+        let milliseconds = self.parsed("slot.watch.interval.ms", 5_000);
+        let limit = self.parsed("slot.wal.limit.bytes", 0);
+        WatchSettings {
+            interval: (milliseconds > 0).then(|| Duration::from_millis(milliseconds)),
+            limit_bytes: (limit > 0).then_some(limit),
+        }
+    }
+
+    fn tls(&mut self) -> TlsSettings {
+        TlsSettings {
+            mode: self.worded("database.sslmode", SslMode::Prefer),
+            root_certificates: self.optional("database.sslrootcert").map(Into::into),
+            certificate: self.optional("database.sslcert").map(Into::into),
+            key: self.optional("database.sslkey").map(Into::into),
+            key_password: self.optional("database.sslpassword").map(Secret::new),
         }
     }
 

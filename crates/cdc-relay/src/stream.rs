@@ -28,6 +28,7 @@ use self::{
 use crate::{
     error::RelayError,
     failpoint,
+    heartbeat::Heartbeats,
     offsets::{LastEvent, StreamOffset},
     position::{Cursor, Position},
     postgres::{
@@ -61,6 +62,7 @@ pub async fn run(
         changes: Changes::new(offset.last),
         batch: Batch::new(&settings),
         confirmer,
+        heartbeats: Heartbeats::new(&settings.heartbeat),
         server: offset.position.commit_end,
         settings,
         session,
@@ -83,6 +85,7 @@ struct Pump<'s> {
     changes: Changes,
     batch: Batch,
     confirmer: Confirmer,
+    heartbeats: Heartbeats,
     /// How far the server has got.
     server: Lsn,
 }
@@ -143,7 +146,8 @@ impl Pump<'_> {
     async fn paused(&mut self) -> Result<(), RelayError> {
         let moment = if self.cursor.between_transactions() { Moment::Pause } else { Moment::PauseInTransaction };
         let due = self.batch.due(moment, &self.session.outbox);
-        if due || self.idle_due() {
+        let beat = self.heartbeats.due() && self.cursor.between_transactions();
+        if due || beat || self.idle_due() {
             self.commit().await?;
         }
         self.confirmer.tell_if_due().await?;
@@ -163,11 +167,15 @@ impl Pump<'_> {
         let idle = self.stored_at + self.settings.idle_interval;
         let idle = if self.cursor.position() == self.stored { None } else { Some(idle) };
         let batch = self.batch.wake_at(&self.session.outbox);
-        [idle, batch].into_iter().flatten().fold(self.confirmer.due_at(), Instant::min)
+        let beat = self.heartbeats.due_at().filter(|_| self.cursor.between_transactions());
+        [idle, batch, beat].into_iter().flatten().fold(self.confirmer.due_at(), Instant::min)
     }
 
     /// Makes everything up to here durable, with its position.
     async fn commit(&mut self) -> Result<(), RelayError> {
+        if self.heartbeats.due() {
+            self.heartbeats.write(self.session, &mut self.confirmer).await?;
+        }
         let position = self.cursor.position();
         let last: LastEvent = self.changes.last().clone();
         let offset = StreamOffset { position, last, system_id: self.session.system_id.clone() };

@@ -53,9 +53,11 @@ impl TableDesk {
         let codec = EnvelopeCodec::planned(&settings.topic_prefix, &settings.target.database, &schema, &plan)
             .map_err(|error| RelayError::Definite(format!("{error}; or leave the table out by table.exclude.list")))?;
         let name = format!("{}.{}", schema.schema, schema.name);
+        let is_written = |index: &usize| plan.columns.get(*index).is_none_or(|column| !column.left_out);
+        let written = settings.skip_unchanged.then(|| (0..schema.columns.len()).filter(is_written).collect());
         // Transformations may change schemas and topics, so there only what comes out is registered and made.
         if self.settings.pipeline.is_some() {
-            return Ok(Arc::new(CapturedTable { schema, name, codec, key_schema_id: 0, value_schema_id: 0 }));
+            return Ok(Arc::new(CapturedTable { schema, name, codec, written, key_schema_id: 0, value_schema_id: 0 }));
         }
         let topic = codec.topic().to_owned();
         let key_schema_id = match codec.key_schema() {
@@ -64,7 +66,7 @@ impl TableDesk {
         };
         let value_schema_id = self.register(&names::value_subject(&topic), codec.value_schema()).await?;
         self.make_topic(&topic).await?;
-        Ok(Arc::new(CapturedTable { schema, name, codec, key_schema_id, value_schema_id }))
+        Ok(Arc::new(CapturedTable { schema, name, codec, written, key_schema_id, value_schema_id }))
     }
 
     /// Makes a topic ready that belongs to no table.

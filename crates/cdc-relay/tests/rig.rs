@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use cdc_relay::failpoint::Failpoint;
 use serde_json::{Value, json};
-use testkit::{Binary, free_port, fresh_database, fresh_name, kafka, postgres, wait_until};
+use testkit::{Binary, Kafka, Postgres, free_port, fresh_name, kafka, postgres, wait_until};
 use tokio_postgres::Client;
 use topics::{Admin, Cluster, OwnedRecord, RegistryClient, read_to_end};
 
@@ -17,10 +17,12 @@ pub struct Rig {
     pub slot: String,
     pub connector: String,
     pub sql: Client,
+    pub server: Postgres,
     pub relay: Binary,
     pub registry: RegistryClient,
     pub cluster: Cluster,
-    _registry: Binary,
+    pub registry_process: Binary,
+    registry_env: Vec<(String, String)>,
     relay_env: Vec<(String, String)>,
     relay_port: u16,
     http: reqwest::Client,
@@ -29,27 +31,36 @@ pub struct Rig {
 impl Rig {
     /// Starts registry and relay on an empty database; no connector yet.
     pub async fn start() -> Self {
-        Self::start_through(&kafka().await.bootstrap).await
+        Self::start_on(kafka().await, postgres().await, &[]).await
     }
 
     /// As [`Self::start`], with a relay that reaches Kafka at this address.
     pub async fn start_through(relay_bootstrap: &str) -> Self {
-        let (kafka, postgres) = (kafka().await, postgres().await);
-        let database = fresh_database().await;
+        Self::start_with(kafka().await, postgres().await, relay_bootstrap, &[]).await
+    }
+
+    /// As [`Self::start`], on servers of the test's own and with more settings of the relay's worker.
+    pub async fn start_on(kafka: &Kafka, postgres: &Postgres, worker: &[(&str, &str)]) -> Self {
+        Self::start_with(kafka, postgres, &kafka.bootstrap, worker).await
+    }
+
+    async fn start_with(kafka: &Kafka, postgres: &Postgres, relay_bootstrap: &str, worker: &[(&str, &str)]) -> Self {
+        let database = fresh_name("test");
+        let make = format!("CREATE DATABASE {database}");
+        postgres.connect("postgres").await.batch_execute(&make).await.unwrap();
         let sql = postgres.connect(&database).await;
         let (registry_port, relay_port) = (free_port(), free_port());
         let registry_url = format!("http://127.0.0.1:{registry_port}");
-        let mut registry = Binary::spawn(
-            "registry",
-            &[
-                ("REGISTRY_PORT", &registry_port.to_string()),
-                ("KAFKA_BOOTSTRAP_SERVERS", &kafka.bootstrap),
-                ("REGISTRY_TOPIC", &fresh_name("schemas")),
-            ],
-        );
-        registry.wait_port(registry_port).await;
+        let registry_env: Vec<(String, String)> = [
+            ("REGISTRY_PORT", registry_port.to_string()),
+            ("KAFKA_BOOTSTRAP_SERVERS", kafka.bootstrap.clone()),
+            ("REGISTRY_TOPIC", fresh_name("schemas")),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into();
+        let registry = spawn("registry", &registry_env, registry_port).await;
         let group = fresh_name("connect");
-        let relay_env: Vec<(String, String)> = [
+        let mut relay_env: Vec<(String, String)> = [
             ("CDC_RELAY_PORT", relay_port.to_string()),
             ("KAFKA_BOOTSTRAP_SERVERS", relay_bootstrap.to_owned()),
             ("SCHEMA_REGISTRY_URL", registry_url.clone()),
@@ -59,16 +70,19 @@ impl Rig {
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into();
+        relay_env.extend(worker.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let relay = spawn_relay(&relay_env, relay_port).await;
         Self {
             prefix: fresh_name("p"),
             slot: fresh_name("slot"),
             connector: fresh_name("source"),
             sql,
+            server: postgres.clone(),
             relay,
             registry: RegistryClient::new(&registry_url),
             cluster: Cluster::new(&kafka.bootstrap, "cdc-relay-test"),
-            _registry: registry,
+            registry_process: registry,
+            registry_env,
             relay_env,
             relay_port,
             http: reqwest::Client::new(),
@@ -78,7 +92,7 @@ impl Rig {
 
     /// The least configuration, with changes.
     pub async fn config(&self, changes: &[(&str, &str)]) -> BTreeMap<String, String> {
-        let postgres = postgres().await;
+        let postgres = &self.server;
         let mut config: BTreeMap<String, String> = [
             ("connector.class", "io.debezium.connector.postgresql.PostgresConnector"),
             ("database.hostname", &postgres.host),
@@ -201,6 +215,17 @@ impl Rig {
         (self.prefix, self.slot, self.connector) = (fresh_name("p"), fresh_name("slot"), fresh_name("source"));
     }
 
+    /// A new registry on the port and topic of the one that was killed.
+    pub async fn restart_registry(&mut self) {
+        let port = self.registry_env[0].1.parse().unwrap();
+        self.registry_process = spawn("registry", &self.registry_env, port).await;
+    }
+
+    /// Whether the end of the relay's log has this.
+    pub fn relay_says(&self, text: &str) -> bool {
+        self.relay.log_tail().contains(text)
+    }
+
     /// A second relay process on the same topics.
     pub async fn second_relay(&self) -> Binary {
         let port = free_port();
@@ -315,8 +340,12 @@ impl Rig {
 }
 
 async fn spawn_relay(env: &[(String, String)], port: u16) -> Binary {
+    spawn("cdc-relay", env, port).await
+}
+
+async fn spawn(program: &str, env: &[(String, String)], port: u16) -> Binary {
     let env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    let mut relay = Binary::spawn("cdc-relay", &env);
-    relay.wait_port(port).await;
-    relay
+    let mut process = Binary::spawn(program, &env);
+    process.wait_port(port).await;
+    process
 }

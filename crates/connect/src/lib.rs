@@ -40,7 +40,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use definitions::Definition;
 pub use plugin::{Config, ConnectorKind, FieldError, Moved, Plugin, ReportSink, Reporter, TaskContext, TaskError};
-pub use settings::{WorkerArgs, WorkerSettings};
+pub use settings::{ClientKind, HiddenProperties, WorkerArgs, WorkerSettings};
 
 use crate::classes::Classes;
 use crate::store::Writer;

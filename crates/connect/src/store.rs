@@ -16,8 +16,9 @@ use topics::{
     ProducerSettings, RecordOut, ResetTo, TopicPartition, TopicPlan,
 };
 
+use crate::plugin::Config;
 use crate::records::{self, ConfigRecord, Record};
-use crate::settings::WorkerSettings;
+use crate::settings::{ClientKind, WorkerSettings};
 use crate::worker::Worker;
 
 /// A REST call waits this long for Kafka before it answers that it could not.
@@ -123,7 +124,10 @@ impl Writer {
     /// # Errors
     /// When the client does not accept its settings.
     pub fn new(settings: &WorkerSettings) -> Result<Self, ProduceError> {
-        let cluster = Cluster::new(&settings.bootstrap, &format!("connect-{}", settings.worker_id));
+        let id = format!("connect-{}", settings.worker_id);
+        let cluster = settings
+            .cluster(&id, ClientKind::Worker, &Config::new())
+            .map_err(|error| ProduceError::Refused { reason: error.to_string() })?;
         let producer = Producer::new(&cluster, &ProducerSettings::default())?;
         Ok(Self {
             cluster,

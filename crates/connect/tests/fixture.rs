@@ -147,6 +147,8 @@ impl Worker {
             bind: "127.0.0.1".into(),
             port: 0,
             providers: connect::providers::Process::default(),
+            group: None,
+            clients: Default::default(),
         };
         let stop = CancellationToken::new();
         let tasks = service::Tasks::new(stop.clone());

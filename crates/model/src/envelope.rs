@@ -29,7 +29,7 @@ mod time;
 pub use self::{
     codec::EnvelopeCodec,
     modes::{BinaryMode, DecimalMode, HstoreMode, IntervalMode, TimeMode, TypeModes, UnknownMode, placeholder_bytes},
-    notice::{MessageCodec, TransactionCodec},
+    notice::{HeartbeatCodec, MessageCodec, TransactionCodec},
     plan::{ColumnPlan, HashAlgorithm, HashRule, TablePlan, ValueRule},
 };
 use crate::lsn::Lsn;

@@ -66,8 +66,6 @@ pub struct SinkConfig {
     pub rotation: Rotation,
     /// Record bytes one task may hold over all its partitions, fetched ones included.
     pub task_bytes_max: usize,
-    /// Schema registry of the values, when the connector names one.
-    pub registry_url: Option<String>,
 }
 
 impl SinkConfig {
@@ -91,10 +89,8 @@ impl SinkConfig {
             ),
             (None, pattern) => Topics::Pattern(pattern.unwrap_or_default().to_owned()),
         };
-        let registry_url = fields.text("value.converter.schema.registry.url").map(str::to_owned);
         let task_bytes_max = buffer_bytes_max / tasks_max;
-        let this =
-            Self { topics, store, access, shape: Arc::new(shape), reading, rotation, task_bytes_max, registry_url };
+        let this = Self { topics, store, access, shape: Arc::new(shape), reading, rotation, task_bytes_max };
         if fields.errors.is_empty() { Ok(this) } else { Err(fields.errors) }
     }
 

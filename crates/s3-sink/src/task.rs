@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connect::errors::RecordErrors;
-use connect::{TaskContext, TaskError};
+use connect::{ClientKind, TaskContext, TaskError};
 use objects::Store;
 use service::Backoff;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use topics::{Admin, AdminError, Cluster, Consumer, ConsumerSettings, RegistryClient};
+use topics::{Admin, AdminError, Cluster, Consumer, ConsumerSettings, SecurityError};
 
 use crate::config::{SinkConfig, Topics};
 use crate::publish::Publisher;
@@ -34,14 +34,12 @@ pub async fn run(context: TaskContext) -> Result<(), TaskError> {
         TaskError::Fail(errors.into_iter().map(|error| error.message).collect::<Vec<_>>().join("; "))
     })?;
     let store = Store::open_with(&config.store, &config.access).map_err(|error| TaskError::Fail(error.to_string()))?;
-    let registry_url = config.registry_url.as_deref().unwrap_or(&context.worker.registry_url);
-    let publisher = Publisher {
-        store,
-        shape: Arc::clone(&config.shape),
-        registry: RegistryClient::new(registry_url),
-        makers: Arc::new(Semaphore::new(MAKERS_MAX)),
-    };
-    let cluster = Cluster::new(&context.worker.bootstrap, &format!("{}-{}", context.connector, context.task));
+    let refused = |error: SecurityError| TaskError::Fail(error.to_string());
+    let registry = context.worker.registry(&context.config).map_err(refused)?;
+    let publisher =
+        Publisher { store, shape: Arc::clone(&config.shape), registry, makers: Arc::new(Semaphore::new(MAKERS_MAX)) };
+    let id = format!("{}-{}", context.connector, context.task);
+    let cluster = context.worker.cluster(&id, ClientKind::Consumer, &context.config).map_err(refused)?;
     let group = model::names::connector_group(&context.connector);
     let settings = ConsumerSettings {
         fetch_bytes_max: config.fetch_bytes_max(),

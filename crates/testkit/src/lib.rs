@@ -6,7 +6,9 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "a test that cannot have its server shall fail with the reason")]
 
 mod binary;
+pub mod certificates;
 mod http_faults;
+pub mod own;
 mod proxy;
 mod servers;
 mod wait;

@@ -86,7 +86,7 @@ async fn on_blocking_thread<T: Send + 'static>(start: impl FnOnce() -> T + Send 
     tokio::task::spawn_blocking(start).await.expect("start a server for tests")
 }
 
-fn server(host: String, port: u16) -> Postgres {
+pub(crate) fn server(host: String, port: u16) -> Postgres {
     Postgres { host, port, user: "postgres".into(), password: "postgres".into() }
 }
 
@@ -146,7 +146,7 @@ fn keep(start: impl AsyncFnOnce() -> embedded::Running + Send + 'static) {
 }
 
 /// A fresh folder for a server of this process. Folders of processes that are gone are removed first.
-fn server_dir(name: &str) -> PathBuf {
+pub(crate) fn server_dir(name: &str) -> PathBuf {
     let root = std::env::temp_dir().join("haus-am-see-tests");
     if let Ok(entries) = std::fs::read_dir(&root) {
         for entry in entries.flatten() {

@@ -18,6 +18,7 @@ use crate::cluster::Cluster;
 use crate::consumer::offsets_of;
 use crate::error::AdminError;
 use crate::group::GroupDescription;
+use crate::oauth::GivenUntil;
 use crate::record::{Offset, TopicPartition};
 
 const ASK: Duration = Duration::from_secs(10);
@@ -113,6 +114,7 @@ pub struct OffsetReset {
 pub struct Admin {
     client: Arc<AdminClient<DefaultClientContext>>,
     cluster: Cluster,
+    token: Arc<GivenUntil>,
 }
 
 impl Admin {
@@ -123,7 +125,19 @@ impl Admin {
             .client_config()
             .create::<AdminClient<DefaultClientContext>>()
             .map_err(|error| AdminError::from_kafka(cluster.bootstrap(), &error))?;
-        Ok(Self { client: Arc::new(client), cluster: cluster.clone() })
+        Ok(Self { client: Arc::new(client), cluster: cluster.clone(), token: Arc::default() })
+    }
+
+    /// The client, with a token that is good. Nobody polls it, so it cannot ask for one itself.
+    fn client(&self) -> Result<&AdminClient<DefaultClientContext>, AdminError> {
+        self.give_token(self.client.inner().native_ptr(), &self.token)?;
+        Ok(&self.client)
+    }
+
+    fn give_token(&self, client: *mut rdkafka::bindings::rd_kafka_t, until: &GivenUntil) -> Result<(), AdminError> {
+        let Some(oauth) = self.cluster.oauth() else { return Ok(()) };
+        let retry = |reason| AdminError::Retry { bootstrap: self.cluster.bootstrap().to_owned(), reason };
+        oauth.give(client, until).map_err(retry)
     }
 
     /// Creates a topic and waits until brokers tell of it; true when it is new, false when it stood already (with
@@ -137,7 +151,7 @@ impl Admin {
             topic = topic.set(key, value);
         }
         let options = AdminOptions::new().request_timeout(Some(ASK)).operation_timeout(Some(ASK));
-        let outcomes = self.client.create_topics([&topic], &options).await.map_err(|error| self.error(&error))?;
+        let outcomes = self.client()?.create_topics([&topic], &options).await.map_err(|error| self.error(&error))?;
         match outcomes.into_iter().next() {
             None | Some(Ok(_)) => {
                 self.wait_visible(&plan.name).await?;
@@ -190,7 +204,7 @@ impl Admin {
     /// `Retry`, `Refused`.
     pub async fn delete_topic(&self, name: &str) -> Result<bool, AdminError> {
         let options = AdminOptions::new().request_timeout(Some(ASK)).operation_timeout(Some(ASK));
-        let outcomes = self.client.delete_topics(&[name], &options).await.map_err(|error| self.error(&error))?;
+        let outcomes = self.client()?.delete_topics(&[name], &options).await.map_err(|error| self.error(&error))?;
         match outcomes.into_iter().next() {
             None | Some(Ok(_)) => Ok(true),
             Some(Err((_, Code::UnknownTopicOrPartition | Code::UnknownTopic))) => Ok(false),
@@ -221,7 +235,7 @@ impl Admin {
     ) -> Result<BTreeMap<String, String>, AdminError> {
         let options = AdminOptions::new().request_timeout(Some(ASK));
         let outcomes = self
-            .client
+            .client()?
             .describe_configs([&ResourceSpecifier::Topic(name)], &options)
             .await
             .map_err(|error| self.error(&error))?;
@@ -247,7 +261,7 @@ impl Admin {
     /// `Retry`.
     pub async fn topics(&self) -> Result<Vec<TopicSummary>, AdminError> {
         self.blocking(|admin| {
-            let metadata = admin.client.inner().fetch_metadata(None, ASK).map_err(|error| admin.error(&error))?;
+            let metadata = admin.client()?.inner().fetch_metadata(None, ASK).map_err(|error| admin.error(&error))?;
             let mut topics: Vec<_> = metadata
                 .topics()
                 .iter()
@@ -300,7 +314,7 @@ impl Admin {
     /// `Retry`.
     pub async fn groups(&self) -> Result<Vec<GroupSummary>, AdminError> {
         self.blocking(|admin| {
-            let list = admin.client.inner().fetch_group_list(None, ASK).map_err(|error| admin.error(&error))?;
+            let list = admin.client()?.inner().fetch_group_list(None, ASK).map_err(|error| admin.error(&error))?;
             let mut groups: Vec<_> = list
                 .groups()
                 .iter()
@@ -381,7 +395,7 @@ impl Admin {
     /// `GroupActive`, `Retry`, `Refused`.
     pub async fn delete_group(&self, group: &str) -> Result<bool, AdminError> {
         let options = AdminOptions::new().request_timeout(Some(ASK));
-        let outcomes = self.client.delete_groups(&[group], &options).await.map_err(|error| self.error(&error))?;
+        let outcomes = self.client()?.delete_groups(&[group], &options).await.map_err(|error| self.error(&error))?;
         match outcomes.into_iter().next() {
             None | Some(Ok(_)) => Ok(true),
             Some(Err((_, Code::GroupIdNotFound))) => Ok(false),
@@ -433,7 +447,7 @@ impl Admin {
     }
 
     fn group_now(&self, group: &str) -> Result<GroupDescription, AdminError> {
-        let list = self.client.inner().fetch_group_list(Some(group), ASK).map_err(|error| self.error(&error))?;
+        let list = self.client()?.inner().fetch_group_list(Some(group), ASK).map_err(|error| self.error(&error))?;
         Ok(list.groups().iter().find(|found| found.name() == group).map_or_else(
             || GroupDescription {
                 group: group.to_owned(),
@@ -461,17 +475,23 @@ impl Admin {
 
     /// A client that speaks for the group without joining it.
     fn group_client(&self, group: &str) -> Result<BaseConsumer, AdminError> {
-        self.cluster
+        let client: BaseConsumer = self
+            .cluster
             .client_config()
             .set("group.id", group)
             .set("enable.auto.commit", "false")
             .create()
-            .map_err(|error| self.error(&error))
+            .map_err(|error| self.error(&error))?;
+        self.give_token(client.client().native_ptr(), &GivenUntil::default())?;
+        Ok(client)
     }
 
     fn watermarks_of(&self, at: &TopicPartition) -> Result<Watermarks, AdminError> {
-        let (low, high) =
-            self.client.inner().fetch_watermarks(&at.topic, at.partition.0, ASK).map_err(|error| self.error(&error))?;
+        let (low, high) = self
+            .client()?
+            .inner()
+            .fetch_watermarks(&at.topic, at.partition.0, ASK)
+            .map_err(|error| self.error(&error))?;
         Ok(Watermarks { low: Offset(low), high: Offset(high) })
     }
 

@@ -5,9 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rdkafka::ClientConfig;
 use rdkafka::ClientContext;
+use rdkafka::client::OAuthToken;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
+
+use crate::security::Security;
 
 /// Where Kafka is. Every client is made from one of these; clones share the knowledge whether it is reachable.
 #[derive(Debug, Clone)]
@@ -15,13 +18,26 @@ pub struct Cluster {
     bootstrap: Arc<str>,
     client_id: Arc<str>,
     away: Arc<AtomicBool>,
+    security: Arc<Security>,
 }
 
 impl Cluster {
     /// `bootstrap` as in `KAFKA_BOOTSTRAP_SERVERS` (`host:port`, comma-separated); `client_id` names the
     /// service in the broker's logs and quotas.
     pub fn new(bootstrap: &str, client_id: &str) -> Self {
-        Self { bootstrap: bootstrap.into(), client_id: client_id.into(), away: Arc::new(AtomicBool::new(false)) }
+        Self {
+            bootstrap: bootstrap.into(),
+            client_id: client_id.into(),
+            away: Arc::new(AtomicBool::new(false)),
+            security: Arc::default(),
+        }
+    }
+
+    /// The same cluster, reached in another way than in the clear and without a name.
+    #[must_use]
+    pub fn with_security(mut self, security: Security) -> Self {
+        self.security = Arc::new(security);
+        self
     }
 
     pub fn bootstrap(&self) -> &str {
@@ -49,6 +65,11 @@ impl Cluster {
         }
     }
 
+    /// Where tokens come from, with `OAUTHBEARER`.
+    pub(crate) fn oauth(&self) -> Option<&crate::oauth::OAuth> {
+        self.security.oauth()
+    }
+
     pub(crate) fn context(&self) -> LogContext {
         LogContext { cluster: self.clone() }
     }
@@ -64,6 +85,7 @@ impl Cluster {
             .set("socket.keepalive.enable", "true")
             .set("socket.nagle.disable", "true")
             .set("log_level", "4");
+        self.security.apply(&mut config);
         config
     }
 }
@@ -75,6 +97,12 @@ pub(crate) struct LogContext {
 }
 
 impl ClientContext for LogContext {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _config: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.cluster.security.oauth().ok_or("no OAUTHBEARER")?.token()
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         // librdkafka repeats these for every attempt; the state is told once by `error` below.
         let connection_noise = matches!(facility, "FAIL" | "ERROR" | "REQTMOUT" | "SESSTMOUT");

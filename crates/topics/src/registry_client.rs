@@ -9,12 +9,14 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::{Method, StatusCode};
+use reqwest_tls::{Method, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::error::RegistryError;
+use crate::registry_access::RegistryAccess;
+use crate::security::SecurityError;
 
 const CONTENT_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 const ASK: Duration = Duration::from_secs(10);
@@ -56,7 +58,8 @@ pub struct CompatibilityVerdict {
 #[derive(Debug, Clone)]
 pub struct RegistryClient {
     url: Arc<str>,
-    http: reqwest::Client,
+    http: reqwest_tls::Client,
+    access: Arc<RegistryAccess>,
     cache: Arc<Mutex<Cache>>,
 }
 
@@ -70,8 +73,19 @@ struct Cache {
 impl RegistryClient {
     /// `url` as in `SCHEMA_REGISTRY_URL`.
     pub fn new(url: &str) -> Self {
-        let http = reqwest::Client::builder().timeout(ASK).build().unwrap_or_default();
-        Self { url: url.trim_end_matches('/').into(), http, cache: Arc::default() }
+        let access = RegistryAccess::default();
+        let (url, http) = (url.trim_end_matches('/').into(), access.client(url, ASK).unwrap_or_default());
+        Self { url, http, access: Arc::new(access), cache: Arc::default() }
+    }
+
+    /// As [`Self::new`], with credentials and certificates. Those in the URL are taken too, and not shown.
+    ///
+    /// # Errors
+    /// When a certificate cannot be used.
+    pub fn with_access(url: &str, access: RegistryAccess) -> Result<Self, SecurityError> {
+        let (url, access) = access.with_url(url.trim_end_matches('/'));
+        let http = access.client(&url, ASK)?;
+        Ok(Self { url: url.into(), http, access: Arc::new(access), cache: Arc::default() })
     }
 
     pub fn url(&self) -> &str {
@@ -187,7 +201,8 @@ impl RegistryClient {
         what: &str,
     ) -> Result<T, RegistryError> {
         let away = |reason: String| RegistryError::Retry { url: self.url.to_string(), reason };
-        let mut request = self.http.request(method, format!("{}{path}", self.url)).header("accept", CONTENT_TYPE);
+        let request = self.http.request(method, format!("{}{path}", self.url)).header("accept", CONTENT_TYPE);
+        let mut request = self.access.authorized(request);
         if let Some(body) = body {
             request = request.header("content-type", CONTENT_TYPE).body(body.to_string());
         }
@@ -238,7 +253,7 @@ struct ErrorAnswer {
 }
 
 /// reqwest's own text leaves out the cause ("connection refused"), which is what a person needs.
-fn chain(error: &reqwest::Error) -> String {
+fn chain(error: &reqwest_tls::Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
@@ -249,7 +264,7 @@ fn chain(error: &reqwest::Error) -> String {
 }
 
 /// A subject as one segment of a path.
-fn encoded(subject: &str) -> String {
+pub(crate) fn encoded(subject: &str) -> String {
     subject.bytes().fold(String::with_capacity(subject.len()), |mut out, byte| {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),

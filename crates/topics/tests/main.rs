@@ -5,6 +5,7 @@ mod admin;
 mod compacted;
 mod groups;
 mod partitioning;
+mod registry_access;
 mod transactions;
 
 use std::time::Duration;

@@ -5,16 +5,14 @@ use std::time::Duration;
 use bytes::BytesMut;
 use model::secret::Secret;
 use postgres_protocol::message::frontend;
-use tokio::{
-    io::AsyncWriteExt,
-    net::{TcpStream, tcp::OwnedWriteHalf},
-    time::timeout,
-};
+use tokio::{net::TcpStream, time::timeout};
 
 use super::{
     PgError,
     frames::{FrameReader, server_error},
-    login,
+    login::{self, Channel},
+    tls::{self, Attempt, TlsSettings},
+    transport::{self, Outgoing},
 };
 
 /// How long a connection attempt may take before it counts as failed.
@@ -30,6 +28,7 @@ pub struct Target {
     pub database: String,
     /// Shown in `pg_stat_activity`, so that a person sees whose connection it is.
     pub application_name: String,
+    pub tls: TlsSettings,
 }
 
 /// One row of an answer, values in text form; `None` is NULL.
@@ -72,7 +71,7 @@ impl Row {
 #[derive(Debug)]
 pub struct Connection {
     pub(super) reader: FrameReader,
-    pub(super) writer: OwnedWriteHalf,
+    pub(super) writer: Outgoing,
 }
 
 impl Connection {
@@ -94,15 +93,33 @@ impl Connection {
 
     async fn open_as(target: &Target, replication: bool) -> Result<Self, PgError> {
         let late = || std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer within 10 s");
-        let open = async {
-            let socket = TcpStream::connect((target.host.as_str(), target.port)).await?;
-            socket.set_nodelay(true)?;
-            let (read, mut writer) = socket.into_split();
-            let mut reader = FrameReader::new(read);
-            login::log_in(target, replication, &mut reader, &mut writer).await?;
-            Ok(Self { reader, writer })
+        let (first, second) = target.tls.mode.attempts();
+        let attempt = |attempt| async move {
+            timeout(CONNECT_TIMEOUT, Self::attempt(target, replication, attempt)).await.map_err(|_| late())?
         };
-        timeout(CONNECT_TIMEOUT, open).await.map_err(|_| late())?
+        match (attempt(first).await, second) {
+            // The server's access rules (pg_hba.conf) may take the other kind of connection.
+            (Err(PgError::Server(error)), Some(second)) if error.code == "28000" => {
+                attempt(second).await.map_err(|_| PgError::Server(error))
+            }
+            (Err(PgError::Tls(_)), Some(second)) => attempt(second).await,
+            (outcome, _) => outcome,
+        }
+    }
+
+    async fn attempt(target: &Target, replication: bool, attempt: Attempt) -> Result<Self, PgError> {
+        let socket = TcpStream::connect((target.host.as_str(), target.port)).await?;
+        socket.set_nodelay(true)?;
+        let (channel, (incoming, mut writer)) = match attempt {
+            Attempt::Plain => (Channel::Plain, transport::plain(socket)),
+            Attempt::Encrypted => {
+                let stream = tls::encrypt(socket, &target.host, &target.tls).await?;
+                (Channel::Encrypted(tls::end_point(stream.ssl())), transport::encrypted(stream))
+            }
+        };
+        let mut reader = FrameReader::new(incoming);
+        login::log_in(target, replication, channel, (&mut reader, &mut writer)).await?;
+        Ok(Self { reader, writer })
     }
 
     /// Runs one or more statements; the rows are those of all of them, in order.

@@ -6,9 +6,7 @@
 
 use std::io;
 
-use tokio::{io::AsyncReadExt, net::tcp::OwnedReadHalf};
-
-use super::{PgError, ServerError};
+use super::{PgError, ServerError, transport::Incoming};
 
 /// How much is asked from the socket at once. Large, because each read costs a system call.
 const READ_BYTES: usize = 256 * 1024;
@@ -25,14 +23,14 @@ pub struct Frame<'a> {
 /// Reads messages from the socket into one buffer.
 #[derive(Debug)]
 pub struct FrameReader {
-    socket: OwnedReadHalf,
+    socket: Incoming,
     buffer: Vec<u8>,
     start: usize,
     end: usize,
 }
 
 impl FrameReader {
-    pub fn new(socket: OwnedReadHalf) -> Self {
+    pub fn new(socket: Incoming) -> Self {
         Self { socket, buffer: vec![0; READ_BYTES], start: 0, end: 0 }
     }
 

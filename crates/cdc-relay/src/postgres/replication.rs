@@ -4,15 +4,14 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use model::lsn::Lsn;
-use tokio::{io::AsyncWriteExt, net::tcp::OwnedWriteHalf};
-
 use super::{
     PgError,
     connection::Connection,
     frames::{Frame, FrameReader, server_error},
     quote_identifier, quote_literal, slot,
+    transport::Outgoing,
 };
+use model::lsn::Lsn;
 
 /// Seconds from the Unix epoch to Postgres' own (2000-01-01).
 const POSTGRES_EPOCH_SECONDS: u64 = 946_684_800;
@@ -31,7 +30,7 @@ pub enum StreamMessage<'a> {
 /// The sending half: reports what is durable.
 #[derive(Debug)]
 pub struct StatusWriter {
-    writer: OwnedWriteHalf,
+    writer: Outgoing,
 }
 
 /// Starts to stream a slot. Succeeds for one client at a time: this is how the slot is taken.

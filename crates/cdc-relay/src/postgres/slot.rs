@@ -53,6 +53,45 @@ pub async fn state(connection: &mut Connection, slot: &str) -> Result<Option<Slo
     }))
 }
 
+/// The log a slot keeps the server from removing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldLog {
+    /// As in [`SlotState`].
+    pub wal_status: String,
+    /// How much more may be written before the slot is lost; `None`: the server sets no limit, or does not tell.
+    pub safe_bytes: Option<i64>,
+    pub retained_bytes: u64,
+    pub confirmed_flush: Lsn,
+    /// As in [`SlotState`].
+    pub lag_bytes: u64,
+    pub in_recovery: bool,
+}
+
+/// What the slot holds back now; `None` when there is no such slot.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub async fn held_log(connection: &mut Connection, slot: &str) -> Result<Option<HeldLog>, PgError> {
+    let sql = format!(
+        "SELECT coalesce(to_jsonb(s)->>'wal_status', ''), to_jsonb(s)->>'safe_wal_size', \
+         greatest(pg_wal_lsn_diff(w.now, restart_lsn), 0)::bigint, coalesce(confirmed_flush_lsn, '0/0'), \
+         greatest(pg_wal_lsn_diff(w.now, confirmed_flush_lsn), 0)::bigint, pg_is_in_recovery() \
+         FROM pg_replication_slots s, (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() \
+         ELSE pg_current_wal_lsn() END AS now) w WHERE slot_name = {}",
+        quote_literal(slot)
+    );
+    let Some(row) = connection.query_one(&sql).await? else { return Ok(None) };
+    let bytes = |index: usize| row.get(index).and_then(|bytes| bytes.parse().ok()).unwrap_or_default();
+    Ok(Some(HeldLog {
+        wal_status: row.text(0)?,
+        safe_bytes: row.get(1).and_then(|bytes| bytes.parse().ok()),
+        retained_bytes: bytes(2),
+        confirmed_flush: row.parse(3)?,
+        lag_bytes: bytes(4),
+        in_recovery: row.flag(5),
+    }))
+}
+
 /// How a slot is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SlotKind {

@@ -25,7 +25,7 @@ pub(super) struct Refused {
 const PATTERNS: [(&str, &str); 8] = [
     (
         "column.mask.hash.<algorithm>.with.salt.<salt>",
-        "Columns whose values become salted hashes of their serialised Java form: MD5, SHA-224, SHA-256, SHA-384, SHA-512.",
+        "Columns whose values become salted hashes of their serialised Java form: MD5, SHA-1, SHA-224, SHA-256, SHA-384, SHA-512.",
     ),
     ("column.mask.hash.v2.<algorithm>.with.salt.<salt>", "As above, of the values' own bytes."),
     ("column.mask.with.<n>.chars", "Columns whose values become so many asterisks."),
@@ -47,9 +47,7 @@ const fn refused(name: &'static str, harmless: &'static [&'static str], why: &'s
 const NO_QUEUE: &str = "There is no queue between reading and sending; batch.bytes.max bounds memory.";
 const NO_POLLING: &str = "Nothing is polled.";
 const RECONNECTS: &str = "Servers are waited for, for ever, with backoff.";
-const NOT_ENCRYPTED: &str = "Connections are not encrypted; sslmode require and above are refused.";
 const NO_LOCKS: &str = "The snapshot reads under an exported snapshot and takes no locks.";
-const NO_HEARTBEATS: &str = "Heartbeat records are not written; an idle slot moves on without them.";
 
 /// Taken, and without effect.
 #[rustfmt::skip]
@@ -59,18 +57,13 @@ pub(super) const IGNORED: &[Ignored] = &[
     ignored("database.connection.factory.class", "There is no JDBC driver."),
     ignored("database.initial.statements", "Sessions are set up as the formats need it."),
     ignored("database.query.timeout.ms", "Statements are not timed out."),
-    ignored("database.sslcert", NOT_ENCRYPTED),
-    ignored("database.sslfactory", NOT_ENCRYPTED),
-    ignored("database.sslkey", NOT_ENCRYPTED),
-    ignored("database.sslpassword", NOT_ENCRYPTED),
-    ignored("database.sslrootcert", NOT_ENCRYPTED),
+    ignored("database.sslfactory", "There is no JDBC driver; database.sslmode and its files decide."),
     ignored("database.tcpKeepAlive", "The replication protocol has keepalives of its own."),
     ignored("errors.max.retries", RECONNECTS),
     ignored("event.processing.failure.handling.mode", "An event that cannot be written stops the connector, and says why."),
     ignored("flush.lsn.source", "The slot is confirmed after each commit to Kafka, never before."),
     ignored("guardrail.collections.limit.action", "Tables cost nothing until they change."),
     ignored("guardrail.collections.max", "Tables cost nothing until they change."),
-    ignored("heartbeat.action.query", NO_HEARTBEATS),
     ignored("incremental.snapshot.chunk.size", "Incremental snapshots are not there yet."),
     ignored("incremental.snapshot.watermarking.strategy", "Incremental snapshots are not there yet."),
     ignored("legacy.snapshot.max.threads", "The snapshot is parallel within tables too."),
@@ -92,9 +85,9 @@ pub(super) const IGNORED: &[Ignored] = &[
     ignored("statistics.metrics.enabled", "Metrics are always there."),
     ignored("status.update.interval.ms", "The server is told every 50 ms while the position moves, else every 5 s."),
     ignored("streaming.delay.ms", "The stream begins at once."),
+    ignored("xmin.fetch.interval.ms", "source.xmin is always null: it is a hint of Debezium's own, which changes no event."),
     ignored("topic.cache.size", "There is no such cache."),
-    ignored("topic.heartbeat.name", NO_HEARTBEATS),
-    ignored("topic.heartbeat.prefix", NO_HEARTBEATS),
+    ignored("topic.heartbeat.name", "The topic is topic.heartbeat.prefix and topic.prefix, as in Debezium's default strategy."),
 ];
 
 const NO_PLUGINS: &str = "Java classes cannot be loaded.";
@@ -111,8 +104,7 @@ pub(super) const REFUSED: &[Refused] = &[
     refused("schema.name.adjustment.mode", &["none", "avro"], "Names are adjusted to Avro; other ways cannot be had."),
     refused("signal.data.collection", &[], NO_SIGNALS),
     refused("signal.enabled.channels", &["source"], NO_SIGNALS),
-    refused("skip.messages.without.change", &["false"], "Every update is written."),
-    refused("slot.stream.params", &[], "The stream's options are fixed."),
+    refused("slot.stream.params", &[], "The stream's options are fixed; also origin: what other subscriptions wrote is told as any change."),
     refused("snapshot.include.collection.list", &[], "The snapshot reads all captured tables."),
     refused("snapshot.locking.mode.custom.name", &[], NO_PLUGINS),
     refused("snapshot.mode.configuration.based.snapshot.data", &["false"], "One of the other snapshot modes."),
@@ -125,7 +117,6 @@ pub(super) const REFUSED: &[Refused] = &[
     refused("snapshot.query.mode.custom.name", &[], NO_PLUGINS),
     refused("snapshot.select.statement.overrides", &[], "The snapshot reads whole tables."),
     refused("topic.naming.strategy", &["io.debezium.schema.SchemaTopicNamingStrategy", "io.debezium.schema.DefaultTopicNamingStrategy"], "Topics are named as by Debezium's default strategy; topic.delimiter can be set."),
-    refused("xmin.fetch.interval.ms", &["0"], "The slot's xmin is not told in records."),
 ];
 
 /// The table as Markdown.

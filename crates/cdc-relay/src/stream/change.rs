@@ -15,8 +15,9 @@ use crate::{
     offsets::LastEvent,
     pipeline,
     position::Cursor,
-    records::{Encoded, RowChange},
+    records::{Encoded, RowChange, unchanged},
     session::Session,
+    slot_care,
     snapshot::clock_ns,
     tables::{RelationColumn, RelationShape},
 };
@@ -196,6 +197,12 @@ impl Changes {
             }
             RowEvent::Truncate => RowChange::Truncate,
         };
+        if let (Some(written), RowChange::Update { before: Some(old), after: new }) = (&table.written, &change)
+            && unchanged(written, old, new)
+        {
+            (self.before, self.after) = (emptied(before), emptied(after));
+            return Ok(());
+        }
         self.encoded.clear();
         let order = counted.then(|| self.transactions.order(&table.name, start));
         session.rules.encode(&table, change, &source, order, clock_ns(), &mut self.encoded).map_err(|error| {
@@ -236,7 +243,10 @@ impl Changes {
         let inside = message.transactional;
         let new = if inside { cursor.event(start) } else { cursor.message(start) };
         let counted = inside && session.settings.transaction_metadata && self.writing;
-        if !new && !counted || !session.settings.messages.takes(message.prefix) {
+        if !new && !counted
+            || !session.settings.messages.takes(message.prefix)
+            || message.prefix == slot_care::MESSAGE_PREFIX
+        {
             return Ok(());
         }
         let block = counted.then(|| self.transactions.order(MESSAGES, start).take());

@@ -1,4 +1,4 @@
-//! Records beside those of tables: the bounds of transactions, and messages of `pg_logical_emit_message`.
+//! Records beside those of tables: the bounds of transactions, messages of `pg_logical_emit_message`, heartbeats.
 //!
 //! Their schemas are the same for every connector.
 
@@ -162,5 +162,35 @@ impl MessageCodec {
         avro::bytes(out, prefix.as_bytes());
         out.push(2);
         avro::bytes(out, content);
+    }
+}
+
+/// Records of the topic `__debezium-heartbeat.<prefix>`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct HeartbeatCodec;
+
+impl HeartbeatCodec {
+    /// Avro schema of the key.
+    #[must_use]
+    pub fn key_schema(self) -> &'static str {
+        r#"{"type":"record","name":"ServerNameKey","namespace":"io.debezium.connector.common","fields":[{"name":"serverName","type":"string"}],"connect.version":1,"connect.name":"io.debezium.connector.common.ServerNameKey"}"#
+    }
+
+    /// Avro schema of the value.
+    #[must_use]
+    pub fn value_schema(self) -> &'static str {
+        r#"{"type":"record","name":"Heartbeat","namespace":"io.debezium.connector.common","fields":[{"name":"ts_ms","type":"long"}],"connect.version":1,"connect.name":"io.debezium.connector.common.Heartbeat"}"#
+    }
+
+    /// Appends the key; `prefix` is the connector's `topic.prefix`.
+    pub fn encode_key(self, schema_id: u32, prefix: &str, out: &mut Vec<u8>) {
+        push_frame(schema_id, out);
+        avro::bytes(out, prefix.as_bytes());
+    }
+
+    /// Appends the value.
+    pub fn encode_value(self, schema_id: u32, ts_ms: i64, out: &mut Vec<u8>) {
+        push_frame(schema_id, out);
+        avro::long(out, ts_ms);
     }
 }

@@ -49,6 +49,7 @@ pub struct HashRule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HashAlgorithm {
     Md5,
+    Sha1,
     Sha224,
     Sha256,
     Sha384,
@@ -61,11 +62,12 @@ impl std::str::FromStr for HashAlgorithm {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.to_ascii_uppercase().as_str() {
             "MD5" => Ok(Self::Md5),
+            "SHA-1" | "SHA1" | "SHA" => Ok(Self::Sha1),
             "SHA-224" => Ok(Self::Sha224),
             "SHA-256" | "SHA256" => Ok(Self::Sha256),
             "SHA-384" => Ok(Self::Sha384),
             "SHA-512" => Ok(Self::Sha512),
-            _ => Err("Value must be one of MD5, SHA-224, SHA-256, SHA-384, SHA-512"),
+            _ => Err("Value must be one of MD5, SHA-1, SHA-224, SHA-256, SHA-384, SHA-512"),
         }
     }
 }

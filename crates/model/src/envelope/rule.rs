@@ -3,6 +3,7 @@
 //! Works on the Avro bytes of a string or of bytes, so it does not care which type the text came from.
 
 use md5::{Digest, Md5};
+use sha1::Sha1;
 use sha2::{Sha224, Sha256, Sha384, Sha512};
 
 use super::{
@@ -56,6 +57,7 @@ fn hashed(rule: &HashRule, value: &[u8]) -> Vec<u8> {
     };
     let digest = match rule.algorithm {
         HashAlgorithm::Md5 => digest::<Md5>(&rule.salt, input),
+        HashAlgorithm::Sha1 => digest::<Sha1>(&rule.salt, input),
         HashAlgorithm::Sha224 => digest::<Sha224>(&rule.salt, input),
         HashAlgorithm::Sha256 => digest::<Sha256>(&rule.salt, input),
         HashAlgorithm::Sha384 => digest::<Sha384>(&rule.salt, input),
@@ -121,6 +123,13 @@ mod tests {
         assert_eq!(ruled(&ValueRule::Truncate(2), "a🚀b"), "a?");
         assert_eq!(ruled(&ValueRule::Truncate(3), "a🚀b"), "a🚀");
         assert_eq!(ruled(&ValueRule::Truncate(0), "abc"), "");
+    }
+
+    #[test]
+    fn sha_1_of_abc_is_that_of_the_standard() {
+        let algorithm = "SHA-1".parse().unwrap();
+        let rule = HashRule { algorithm, salt: Vec::new(), serialised: false, length: 255 };
+        assert_eq!(ruled(&ValueRule::Hash(rule), "abc"), "a9993e364706816aba3e25717850c26c9cd0d89d");
     }
 
     #[test]
