@@ -8,6 +8,8 @@ mod museum;
 mod recorded;
 mod recorded_pipelines;
 mod rig;
+mod signals;
 mod slots;
+mod snapshots;
 mod streaming;
 mod transactions;

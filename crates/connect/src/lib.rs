@@ -35,7 +35,9 @@ use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
 pub use definitions::Definition;
-pub use plugin::{Config, ConnectorKind, FieldError, Plugin, ReportSink, Reporter, TaskContext, TaskError};
+pub use plugin::{
+    Config, ConnectorKind, FieldError, Plugin, ReportSink, Reporter, TaskContext, TaskError, TaskMessage,
+};
 pub use settings::{WorkerArgs, WorkerSettings};
 
 use crate::classes::Classes;

@@ -3,13 +3,14 @@
 //! Handlers answer from the picture in [`Worker`] and change things only by writing records; they never talk
 //! to a task. Golden answers of a JVM worker are in `tests/golden/connect-rest`. Differences on purpose:
 //! secrets come back masked; `/health` is the product's own (all its services have the same); progress of
-//! tasks is an addition.
+//! tasks and signals to them are additions.
 
 mod body;
 mod connectors;
 mod lifecycle;
 mod offsets;
 mod plugins;
+mod signals;
 
 use std::sync::Arc;
 
@@ -85,6 +86,7 @@ pub fn router(worker: Shared) -> Router {
         .route("/connectors/{name}/pause", put(lifecycle::pause))
         .route("/connectors/{name}/resume", put(lifecycle::resume))
         .route("/connectors/{name}/stop", put(lifecycle::stop))
+        .route("/connectors/{name}/signals", post(signals::send))
         .route("/connectors/{name}/topics", get(connectors::topics))
         .route("/connectors/{name}/topics/reset", put(connectors::reset_topics))
         .route("/connectors/{name}/offsets", get(offsets::show).patch(offsets::alter).delete(offsets::reset))
