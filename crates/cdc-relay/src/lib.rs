@@ -12,6 +12,7 @@
 //! The position ([`position`]) is committed with the records; everything else follows from it. [`session`] holds the
 //! order of steps at the start, [`stream`] and [`snapshot`] the two ways rows come, [`start`] the decision between them.
 
+pub mod adhoc;
 mod debezium_metrics;
 pub mod error;
 pub mod failpoint;

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use topics::ConnectOffset;
 
 use crate::{
+    adhoc::state::AdHocState,
     position::{Partial, Position},
     snapshot::plan::{ChunkId, Plan, Progress},
 };
@@ -32,6 +33,7 @@ pub struct Stored {
 
 /// Debezium's entry.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "one is read per start")]
 pub enum MainOffset {
     /// A snapshot began and is not complete.
     Snapshotting,
@@ -46,6 +48,8 @@ pub struct StreamOffset {
     pub last: LastEvent,
     /// Identity of the database cluster the LSN belongs to; unknown when Debezium wrote the entry.
     pub system_id: Option<String>,
+    /// What signals asked for and is not done.
+    pub ad_hoc: AdHocState,
 }
 
 /// What Debezium's entry tells of the last event.
@@ -79,7 +83,7 @@ impl OffsetKeys {
     /// The position while streaming.
     #[must_use]
     pub fn streaming(&self, offset: &StreamOffset) -> ConnectOffset {
-        let StreamOffset { position, last, system_id } = offset;
+        let StreamOffset { position, last, system_id, ad_hoc } = offset;
         let mut map = Map::new();
         // A complete position is Debezium's state right after a COMMIT; one inside a transaction names the last event.
         let (kind, lsn) = match position.partial {
@@ -101,6 +105,7 @@ impl OffsetKeys {
         if let Some(system_id) = system_id {
             map.insert("relay_system_id".into(), system_id.as_str().into());
         }
+        ad_hoc.store(&mut map);
         self.entry(self.partition(), Some(map))
     }
 
@@ -251,6 +256,7 @@ fn main_offset(map: &Map<String, Value>) -> Result<MainOffset, &'static str> {
             kind: "COMMIT",
         },
         system_id: map.get("relay_system_id").and_then(Value::as_str).map(str::to_owned),
+        ad_hoc: AdHocState::read(map)?,
     }))
 }
 
@@ -285,7 +291,7 @@ mod tests {
 
     fn streaming(position: Position) -> StreamOffset {
         let last = LastEvent { lsn: Lsn(77), tx_id: Some(5), ts_us: 9, kind: "INSERT" };
-        StreamOffset { position, last, system_id: Some("42".into()) }
+        StreamOffset { position, last, system_id: Some("42".into()), ad_hoc: AdHocState::default() }
     }
 
     fn position_of(stored: &Stored) -> Position {
@@ -345,9 +351,24 @@ mod tests {
 
     #[test]
     fn a_snapshot_under_way_is_known_with_its_plan_and_progress() {
-        let table = PlannedTable { schema: "public".into(), name: "orders".into(), heap: 1, filenode: 2, pages: 3 };
-        let plan =
-            Plan { consistent_lsn: 7, pg_snapshot: "1:1:".into(), ts_us: 3, chunk_pages: 10, tables: vec![table] };
+        let table = PlannedTable {
+            schema: "public".into(),
+            name: "orders".into(),
+            heap: 1,
+            filenode: 2,
+            pages: 3,
+            rows: -1,
+            select: Some("SELECT * FROM orders".into()),
+            filter: None,
+        };
+        let plan = Plan {
+            consistent_lsn: 7,
+            pg_snapshot: "1:1:".into(),
+            ts_us: 3,
+            chunk_pages: 10,
+            tables: vec![table],
+            blocking: false,
+        };
         let (a, b) = (ChunkId { table: 0, chunk: 0 }, ChunkId { table: 0, chunk: 1 });
         let place = Progress::Upto(RowPlace { page: 4, line: 2 });
         let entries = [

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Instant};
 use async_trait::async_trait;
 use connect::{ClientKind, Config, ConnectorKind, Definition, FieldError, Plugin, TaskContext, TaskError};
 use service::retry::Backoff;
+use tokio::sync::Mutex;
 use topics::SecurityError;
 
 use crate::{
@@ -75,6 +76,7 @@ impl Plugin for PostgresPlugin {
             report: task.report.clone(),
             stop: task.stop.clone(),
             settings: Arc::new(settings),
+            messages: Arc::new(Mutex::new(task.messages)),
         };
         sessions(&run).await
     }

@@ -7,6 +7,7 @@ use metrics::{counter, gauge, histogram};
 use model::lsn::Lsn;
 
 use crate::debezium_metrics::DebeziumMetrics;
+use crate::snapshot::pace::Outlook;
 
 /// Facts in the status change at most this often.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -25,19 +26,61 @@ impl Progress {
         Self { connector, report, reported_at: None, debezium: DebeziumMetrics::new(topic_prefix) }
     }
 
-    /// Rows read by this session's snapshot so far.
-    pub fn snapshot_rows(&self, rows: u64) {
-        gauge!("cdc_relay_snapshot_rows", "connector" => self.connector.clone()).set(rows as f64);
-        self.debezium.snapshot(rows, false);
+    /// How far this session's snapshot is.
+    pub fn snapshot(&self, outlook: &Outlook) {
+        let connector = || self.connector.clone();
+        gauge!("cdc_relay_snapshot_rows", "connector" => connector()).set(outlook.rows as f64);
+        self.debezium.snapshot(outlook.rows, false);
         self.report.progress("snapshot", "running");
-        self.report.progress("snapshot_rows", rows);
+        self.report.progress("snapshot_rows", outlook.rows);
+        self.report.progress("snapshot_tables", outlook.tables);
+        self.report.progress("snapshot_tables_done", outlook.tables_done);
+        if let Some(rows) = outlook.rows_estimated {
+            gauge!("cdc_relay_snapshot_rows_estimated", "connector" => connector()).set(rows as f64);
+            self.report.progress("snapshot_rows_estimated", rows);
+        }
+        if let Some(eta) = outlook.eta {
+            gauge!("cdc_relay_snapshot_eta_seconds", "connector" => connector()).set(eta.as_secs_f64());
+            self.report.progress("snapshot_eta_seconds", eta.as_secs());
+        }
     }
 
     /// The snapshot is complete.
     pub fn snapshot_done(&self, rows: u64) {
-        self.snapshot_rows(rows);
         self.debezium.snapshot(rows, true);
+        gauge!("cdc_relay_snapshot_rows", "connector" => self.connector.clone()).set(rows as f64);
+        gauge!("cdc_relay_snapshot_rows_estimated", "connector" => self.connector.clone()).set(rows as f64);
+        gauge!("cdc_relay_snapshot_eta_seconds", "connector" => self.connector.clone()).set(0.0);
         self.report.progress("snapshot", "complete");
+        self.report.progress("snapshot_rows", rows);
+        self.report.progress("snapshot_rows_estimated", rows);
+        self.report.progress("snapshot_eta_seconds", 0);
+    }
+
+    /// Rows of an incremental snapshot were written.
+    pub fn incremental_rows(&self, rows: u64) {
+        counter!("cdc_relay_incremental_snapshot_rows_total", "connector" => self.connector.clone()).increment(rows);
+    }
+
+    /// A table of an incremental snapshot is left out.
+    pub fn incremental_failure(&self, reason: &str) {
+        self.report.progress("incremental_snapshot_failure", reason);
+    }
+
+    /// The table an incremental snapshot is in, its rows written and supposed, and how many tables are left.
+    pub fn incremental(&self, table: Option<&str>, rows: u64, estimated: Option<u64>, tables: usize, paused: bool) {
+        let connector = || self.connector.clone();
+        gauge!("cdc_relay_incremental_snapshot_tables", "connector" => connector()).set(tables as f64);
+        let state = match (table, paused) {
+            (None, _) => "complete",
+            (Some(_), true) => "paused",
+            (Some(_), false) => "running",
+        };
+        self.report.progress("incremental_snapshot", state);
+        self.report.progress("incremental_snapshot_table", table);
+        self.report.progress("incremental_snapshot_tables", tables);
+        self.report.progress("incremental_snapshot_rows", rows);
+        self.report.progress("incremental_snapshot_rows_estimated", estimated.map(|estimated| estimated.max(rows)));
     }
 
     /// A Kafka transaction with so many records was committed. `oldest_commit_us`: when the first source transaction in

@@ -12,6 +12,8 @@ pub struct TableSelection {
     schemas_excluded: Vec<Regex>,
     tables_included: Option<Vec<Regex>>,
     tables_excluded: Vec<Regex>,
+    /// Taken whatever the lists say, `schema.table`.
+    added: Option<String>,
 }
 
 impl TableSelection {
@@ -34,10 +36,18 @@ impl TableSelection {
         Ok(())
     }
 
+    /// Takes one table more, whatever the lists say: the signal table.
+    pub fn add(&mut self, table: Option<&str>) {
+        self.added = table.map(str::to_owned);
+    }
+
     /// Whether the table is captured.
     #[must_use]
     pub fn includes(&self, schema: &str, table: &str) -> bool {
         let name = format!("{schema}.{table}");
+        if self.added.as_ref() == Some(&name) {
+            return true;
+        }
         schema != "pg_catalog"
             && schema != "information_schema"
             && self.schemas_included.as_ref().is_none_or(|included| matches_any(included, schema))

@@ -7,13 +7,15 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use connect::Reporter;
+use connect::{Reporter, TaskMessage};
 use model::lsn::Lsn;
 use service::retry::Backoff;
+use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 use topics::{Admin, Cluster, ConnectOffset, RegistryClient, read_to_end};
 
 use crate::{
+    adhoc::Channels,
     error::RelayError,
     failpoint, fence,
     offsets::{OffsetKeys, Stored, StreamOffset},
@@ -56,6 +58,8 @@ pub struct Run {
     pub rules: Arc<RecordRules>,
     pub report: Reporter,
     pub stop: CancellationToken,
+    /// Signals by the REST API; whoever streams listens.
+    pub messages: Arc<Mutex<mpsc::Receiver<TaskMessage>>>,
 }
 
 /// Everything one session holds. Dropping it gives the slot and its lock free.
@@ -186,6 +190,11 @@ async fn live(run: &Run, session: &mut Session, stream: Option<Stream>, first_se
             let created = create_slot(session).await?;
             store_start(session, created).await?
         }
+        Start::Blocking { plan, progress, offset } => {
+            drop(stream);
+            let offset = snapshot::blocking::resume(session, plan, progress, offset).await?;
+            return stream_on(run, session, None, offset).await;
+        }
         Start::Nothing => return rest(session).await,
         Start::Snapshot(start) => {
             // The slot is not streamed meanwhile: the lock stands for it.
@@ -200,12 +209,29 @@ async fn live(run: &Run, session: &mut Session, stream: Option<Stream>, first_se
     stream_on(run, session, stream, offset).await
 }
 
+/// Streams, and takes the snapshots that signals ask for in between.
 async fn stream_on(
+    run: &Run,
+    session: &mut Session,
+    mut stream: Option<Stream>,
+    mut offset: StreamOffset,
+) -> Result<(), RelayError> {
+    loop {
+        offset = stream_to(run, session, stream.take(), offset, None).await?;
+        let Some(request) = offset.ad_hoc.blocking.first().cloned() else { continue };
+        let opened = snapshot::blocking::open(session, request).await?;
+        offset = stream_to(run, session, None, offset, Some(opened.consistent_point())).await?;
+        offset = snapshot::blocking::run(session, opened, offset).await?;
+    }
+}
+
+async fn stream_to(
     run: &Run,
     session: &mut Session,
     stream: Option<Stream>,
     mut offset: StreamOffset,
-) -> Result<(), RelayError> {
+    until: Option<Lsn>,
+) -> Result<StreamOffset, RelayError> {
     let stream = match stream {
         Some(stream) => stream,
         None => {
@@ -215,7 +241,17 @@ async fn stream_on(
         }
     };
     offset.system_id.clone_from(&session.system_id);
-    stream::run(session, stream, offset).await
+    let messages = Arc::clone(&run.messages).lock_owned().await;
+    let topic = session.settings.signals.topic.clone().map(|topic| {
+        let cluster = match &topic.bootstrap {
+            Some(bootstrap) if bootstrap != run.cluster.bootstrap() => Cluster::new(bootstrap, "cdc-relay"),
+            _ => run.cluster.clone(),
+        };
+        (topic, cluster)
+    });
+    let prefix = &session.settings.topic_prefix;
+    let channels = Channels::open(messages, topic, prefix, offset.ad_hoc.topic_next, &session.stop);
+    stream::run(session, stream, offset, channels, until).await
 }
 
 /// Nothing more to do: hold the lock and wait.

@@ -5,6 +5,8 @@
 
 mod definitions;
 mod reader;
+mod signals;
+mod snapshot;
 pub mod support;
 
 use std::{str::FromStr, time::Duration};
@@ -15,8 +17,12 @@ use model::{
     secret::Secret,
 };
 
-pub use self::definitions::DEFINITIONS;
 use self::reader::{Reader, unresolved};
+pub use self::{
+    definitions::DEFINITIONS,
+    signals::{SignalSettings, SignalTopic},
+    snapshot::SnapshotSettings,
+};
 use crate::{
     heartbeat::HeartbeatSettings,
     naming::{BadProperty, TopicCreation, TopicNames},
@@ -111,6 +117,8 @@ pub struct RelaySettings {
     /// Transformations and converters; `None`: Avro as it is encoded.
     pub pipeline: Option<PipelineSettings>,
     pub snapshot_mode: SnapshotMode,
+    pub snapshot: SnapshotSettings,
+    pub signals: SignalSettings,
     /// Connections that read the snapshot in parallel.
     pub snapshot_readers: usize,
     pub tombstones_on_delete: bool,
@@ -176,6 +184,7 @@ impl Reader<'_> {
             application_name: "cdc-relay".to_owned(),
             tls: self.tls(),
         };
+        let signals = self.signals(&prefix);
         let heartbeat_ms: u64 = self.parsed("heartbeat.interval.ms", 0);
         RelaySettings {
             target,
@@ -186,7 +195,7 @@ impl Reader<'_> {
             via_partition_root: self.flag("publish.via.partition.root", false),
             slot_drop_on_stop: self.flag("slot.drop.on.stop", false),
             slot_failover: self.flag("slot.failover", false),
-            tables: self.selection(),
+            tables: self.selection(signals.table.as_deref()),
             messages: self.messages(),
             columns: self.columns(),
             modes: self.modes(),
@@ -194,6 +203,8 @@ impl Reader<'_> {
             topics: self.topic_names(&prefix),
             pipeline: self.pipeline(),
             snapshot_mode: self.worded("snapshot.mode", SnapshotMode::Initial),
+            snapshot: self.snapshot(),
+            signals,
             snapshot_readers: self.positive("snapshot.max.threads", SNAPSHOT_READERS_DEFAULT),
             context_headers: self.flag("extended.headers.enabled", true),
             tombstones_on_delete: self.flag("tombstones.on.delete", true),
@@ -337,8 +348,9 @@ impl Reader<'_> {
         }
     }
 
-    fn selection(&mut self) -> TableSelection {
+    fn selection(&mut self, signal_table: Option<&str>) -> TableSelection {
         let mut selection = TableSelection::default();
+        selection.add(signal_table);
         for property in TableSelection::PROPERTIES {
             let Some(list) = self.optional(property) else { continue };
             if unresolved(&list) {

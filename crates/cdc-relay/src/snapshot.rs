@@ -8,9 +8,12 @@
 //! it, the stream brings exactly what commits after it. Progress is committed with the rows it speaks of, so a killed
 //! relay goes on where it was, under a later snapshot, leaving out rows that changed since ([`visibility`]).
 
+pub mod blocking;
 mod copy_line;
+pub mod pace;
 pub mod plan;
 mod prepare;
+mod query;
 mod reader;
 pub mod visibility;
 
@@ -23,12 +26,15 @@ use std::{
 use model::lsn::Lsn;
 use tokio::{sync::mpsc, task::JoinSet};
 
-pub use self::reader::clock_ns;
+pub use self::{copy_line::CopyLine, prepare::schema_of, reader::clock_ns};
 use self::{
+    pace::Pace,
     plan::{ChunkId, Plan, Progress},
+    prepare::Prepared,
     reader::{RowBatch, read_chunks},
 };
 use crate::{
+    adhoc::state::AdHocState,
     error::RelayError,
     failpoint,
     offsets::{LastEvent, StreamOffset},
@@ -71,6 +77,18 @@ impl Lifeline for ControlLifeline<'_> {
 /// When it cannot be completed now; what is committed stays and the next call resumes.
 pub async fn run(session: &mut Session, start: SnapshotStart) -> Result<StreamOffset, RelayError> {
     let prepared = prepare::prepare(session, start).await?;
+    let lsn = Lsn(prepared.plan.consistent_lsn);
+    let offset = StreamOffset {
+        position: Position::at(lsn),
+        last: LastEvent { lsn, tx_id: None, ts_us: prepared.plan.ts_us, kind: "COMMIT" },
+        system_id: session.system_id.clone(),
+        ad_hoc: AdHocState::default(),
+    };
+    read(session, prepared, offset).await
+}
+
+/// Reads what is left; the stream goes on at `offset` when that is done.
+async fn read(session: &mut Session, prepared: Prepared, offset: StreamOffset) -> Result<StreamOffset, RelayError> {
     let (job, readers, plan, mut progress) =
         (Arc::new(prepared.job), prepared.readers, prepared.plan, prepared.progress);
     let (sender, mut batches) = mpsc::channel::<RowBatch>(readers.len());
@@ -80,25 +98,27 @@ pub async fn run(session: &mut Session, start: SnapshotStart) -> Result<StreamOf
         reading.spawn(async move { read_chunks(&job, connection, sender).await });
     }
     drop(sender);
-    let written = write_batches(session, &mut batches, &mut progress).await;
+    let written = write_batches(session, &mut batches, &plan, &mut progress).await;
     // On failure the readers find nobody listening, or are dropped here with their connections.
     drop(batches);
     let rows = written?;
     while let Some(ended) = reading.join_next().await {
         ended.map_err(|error| RelayError::Retry { server: "snapshot reader".into(), reason: error.to_string() })??;
     }
-    finish(session, &plan, &progress, rows).await
+    finish(session, &plan, &progress, rows, offset).await
 }
 
 /// Writes what the readers hand on, and commits progress with it.
 async fn write_batches(
     session: &mut Session,
     batches: &mut mpsc::Receiver<RowBatch>,
+    plan: &Plan,
     progress: &mut BTreeMap<ChunkId, Progress>,
 ) -> Result<u64, RelayError> {
     let stop = session.stop.clone();
     let (mut rows, mut changed) = (0_u64, BTreeSet::new());
-    let mut reported_at = Instant::now();
+    let (begun, pace) = (Instant::now(), Pace::new(plan, progress));
+    let mut reported_at = None;
     loop {
         let received = tokio::select! {
             biased;
@@ -132,9 +152,9 @@ async fn write_batches(
             failpoint::hit(failpoint::PROGRESS_COMMITTED);
             changed.clear();
         }
-        if ended || reported_at.elapsed() >= REPORT_INTERVAL {
-            session.progress.snapshot_rows(rows);
-            reported_at = Instant::now();
+        if ended || reported_at.is_none_or(|at: Instant| at.elapsed() >= REPORT_INTERVAL) {
+            session.progress.snapshot(&pace.outlook(plan, progress, rows, begun.elapsed()));
+            reported_at = Some(Instant::now());
         }
         if ended {
             return Ok(rows);
@@ -148,23 +168,18 @@ async fn finish(
     plan: &Plan,
     progress: &BTreeMap<ChunkId, Progress>,
     rows: u64,
+    offset: StreamOffset,
 ) -> Result<StreamOffset, RelayError> {
     if !plan.remaining(progress).is_empty() {
         let reason = "readers ended before all chunks were read".to_owned();
         return Err(RelayError::Retry { server: "snapshot reader".into(), reason });
     }
-    let lsn = Lsn(plan.consistent_lsn);
-    let offset = StreamOffset {
-        position: Position::at(lsn),
-        last: LastEvent { lsn, tx_id: None, ts_us: plan.ts_us, kind: "COMMIT" },
-        system_id: session.system_id.clone(),
-    };
     let mut entries = vec![session.keys.streaming(&offset), session.keys.plan(None)];
     entries.extend(progress.keys().map(|id| session.keys.chunk(*id, None)));
     failpoint::hit(failpoint::ALL_READ);
     session.outbox.commit(&entries, &mut NoLifeline).await?;
     failpoint::hit(failpoint::SNAPSHOT_COMPLETE);
     session.progress.snapshot_done(rows);
-    tracing::info!(rows, tables = plan.tables.len(), consistent_lsn = %lsn, "snapshot complete");
+    tracing::info!(rows, tables = plan.tables.len(), consistent_lsn = %Lsn(plan.consistent_lsn), "snapshot complete");
     Ok(offset)
 }

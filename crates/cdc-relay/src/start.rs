@@ -1,13 +1,19 @@
 //! What to do at the start, from what is stored, what the slot says and what the settings want. Pure.
 
+use std::collections::BTreeMap;
+
 use model::lsn::Lsn;
 
 use crate::{
+    adhoc::{signal::SnapshotRequest, state::AdHocState},
     offsets::{MainOffset, Stored, StreamOffset},
     position::Position,
     postgres::slot::SlotState,
     settings::SnapshotMode,
-    snapshot::SnapshotStart,
+    snapshot::{
+        SnapshotStart,
+        plan::{ChunkId, Plan, Progress},
+    },
 };
 
 /// How to begin.
@@ -15,6 +21,12 @@ use crate::{
 pub enum Start {
     /// Go on where the stored position says.
     Stream(StreamOffset),
+    /// Finish a blocking snapshot, then as above.
+    Blocking {
+        plan: Plan,
+        progress: BTreeMap<ChunkId, Progress>,
+        offset: StreamOffset,
+    },
     /// Nothing is stored and no snapshot is wanted: take what the slot holds.
     StreamFromSlot(Lsn),
     /// As above, but there is no slot yet.
@@ -60,8 +72,7 @@ pub fn decide(known: Known<'_>) -> Result<Start, String> {
             }
         }
         (Some(MainOffset::Streaming(_)), SnapshotMode::InitialOnly) => Ok(Start::Nothing),
-        (Some(MainOffset::Streaming(_)), SnapshotMode::Always) if known.first_session => Ok(anew),
-        (Some(MainOffset::Streaming(offset)), mode) => {
+        (Some(MainOffset::Streaming(mut offset)), mode) => {
             let foreign = match (&offset.system_id, known.system_id) {
                 (Some(stored), Some(now)) if stored != now => Some(format!(
                     "the stored position belongs to another database cluster (system identifier {stored}, this one is {now}); \
@@ -69,10 +80,20 @@ pub fn decide(known: Known<'_>) -> Result<Start, String> {
                 )),
                 _ => None,
             };
-            match foreign.or_else(|| lost(offset.slot_limit())) {
-                None => Ok(Start::Stream(offset)),
-                Some(_) if mode == SnapshotMode::WhenNeeded => Ok(anew),
-                Some(reason) => Err(reason),
+            let lost = foreign.or_else(|| lost(offset.slot_limit()));
+            match (lost, known.stored.plan.filter(|plan| plan.blocking)) {
+                (None, Some(plan)) => Ok(Start::Blocking { plan, progress: known.stored.progress, offset }),
+                (None, None) => {
+                    let whole = SnapshotRequest::default();
+                    if mode == SnapshotMode::Always && known.first_session && !offset.ad_hoc.blocking.contains(&whole) {
+                        offset.ad_hoc.blocking.insert(0, whole);
+                    }
+                    Ok(Start::Stream(offset))
+                }
+                (Some(_), _) if mode == SnapshotMode::WhenNeeded => Ok(anew),
+                // It reads everything anyway.
+                (Some(_), _) if mode == SnapshotMode::Always && known.first_session => Ok(anew),
+                (Some(reason), _) => Err(reason),
             }
         }
     }
@@ -107,16 +128,13 @@ fn lost_changes(name: &str, slot: Option<&SlotState>, expected: Lsn) -> Option<S
 #[must_use]
 pub fn offset_at(lsn: Lsn, system_id: Option<String>, ts_us: i64) -> StreamOffset {
     let last = crate::offsets::LastEvent { lsn, tx_id: None, ts_us, kind: "COMMIT" };
-    StreamOffset { position: Position::at(lsn), last, system_id }
+    StreamOffset { position: Position::at(lsn), last, system_id, ad_hoc: AdHocState::default() }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
-    use std::collections::BTreeMap;
-
     use super::*;
-    use crate::snapshot::plan::{ChunkId, Plan, Progress};
 
     fn slot(confirmed: u64) -> SlotState {
         SlotState {
@@ -135,7 +153,14 @@ mod tests {
     }
 
     fn snapshotting() -> Stored {
-        let plan = Plan { consistent_lsn: 100, pg_snapshot: "1:1:".into(), ts_us: 0, chunk_pages: 1, tables: vec![] };
+        let plan = Plan {
+            consistent_lsn: 100,
+            pg_snapshot: "1:1:".into(),
+            ts_us: 0,
+            chunk_pages: 1,
+            tables: vec![],
+            blocking: false,
+        };
         let progress = BTreeMap::from([(ChunkId { table: 0, chunk: 0 }, Progress::Done)]);
         Stored { main: Some(MainOffset::Snapshotting), plan: Some(plan), progress }
     }
@@ -209,7 +234,24 @@ mod tests {
                 system_id: None,
             })
         };
-        assert!(matches!(again(true), Ok(Start::Snapshot(_))));
-        assert!(matches!(again(false), Ok(Start::Stream(_))));
+        let asked = |start| match start {
+            Ok(Start::Stream(offset)) => offset.ad_hoc.blocking.len(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(asked(again(true)), 1, "changes since the stored position come first");
+        assert_eq!(asked(again(false)), 0);
+        let known = |slot| decided(SnapshotMode::Always, streaming(100), slot);
+        assert!(matches!(known(None), Ok(Start::Snapshot(SnapshotStart::New { .. }))));
+    }
+
+    #[test]
+    fn an_interrupted_blocking_snapshot_is_finished_before_the_stream_goes_on() {
+        let plan = Plan { blocking: true, ..snapshotting().plan.unwrap() };
+        let stored = Stored { plan: Some(plan), ..streaming(100) };
+        assert!(matches!(decided(SnapshotMode::Initial, stored.clone(), Some(&slot(100))), Ok(Start::Blocking { .. })));
+        assert!(matches!(
+            decided(SnapshotMode::WhenNeeded, stored, None),
+            Ok(Start::Snapshot(SnapshotStart::New { .. }))
+        ));
     }
 }

@@ -326,6 +326,17 @@ impl Rig {
         .await;
     }
 
+    /// Sends a signal by the REST API; status and body of the answer.
+    pub async fn signal(&self, body: Value) -> (u16, Value) {
+        let answer = self.http.post(format!("{}/signals", self.connector_url())).json(&body).send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap_or_default())
+    }
+
+    /// Waits until a fact of the task's progress has this value.
+    pub async fn wait_for_progress(&self, name: &str, value: &str) {
+        wait_until(&format!("{name} is {value}"), LONG, async || self.progress().await[name] == value).await;
+    }
+
     fn connector_url(&self) -> String {
         format!("http://127.0.0.1:{}/connectors/{}", self.relay_port, self.connector)
     }

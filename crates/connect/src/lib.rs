@@ -39,7 +39,9 @@ use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
 pub use definitions::Definition;
-pub use plugin::{Config, ConnectorKind, FieldError, Moved, Plugin, ReportSink, Reporter, TaskContext, TaskError};
+pub use plugin::{
+    Config, ConnectorKind, FieldError, Moved, Plugin, ReportSink, Reporter, TaskContext, TaskError, TaskMessage,
+};
 pub use settings::{ClientKind, HiddenProperties, WorkerArgs, WorkerSettings};
 
 use crate::classes::Classes;

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde_json::{Map, Value};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::definitions::Definition;
@@ -99,6 +101,35 @@ pub struct TaskContext {
     pub worker: WorkerSettings,
     /// Where the task tells how far it is.
     pub report: Reporter,
+    /// What people ask of the running task (`POST /connectors/{name}/signals`). A task that drops it takes none.
+    pub messages: mpsc::Receiver<TaskMessage>,
+}
+
+/// Something asked of a running task. Unanswered it is refused.
+#[derive(Debug)]
+pub struct TaskMessage {
+    /// The request's body.
+    pub body: Map<String, Value>,
+    answer: oneshot::Sender<Result<Value, String>>,
+}
+
+impl TaskMessage {
+    /// A message, and where its answer comes.
+    pub fn new(body: Map<String, Value>) -> (Self, oneshot::Receiver<Result<Value, String>>) {
+        let (answer, answered) = oneshot::channel();
+        (Self { body, answer }, answered)
+    }
+
+    /// Nobody waits for the answer any more: whoever asked was told that nothing was done.
+    pub fn given_up(&self) -> bool {
+        self.answer.is_closed()
+    }
+
+    /// Answers: what was done, or why it cannot be.
+    pub fn answer(self, answer: Result<Value, String>) {
+        // Nobody may wait any more.
+        let _ = self.answer.send(answer);
+    }
 }
 
 /// Which way records went.
@@ -115,7 +146,7 @@ pub trait ReportSink: Send + Sync + 'static {
     /// `topic` was written to or read from (the REST API's `topics`).
     fn active_topic(&self, topic: &str);
     /// A named fact about the task's progress changed.
-    fn progress(&self, name: &'static str, value: serde_json::Value);
+    fn progress(&self, name: &'static str, value: Value);
     /// So many records were moved.
     fn moved(&self, _way: Moved, _records: u64) {}
     /// Whether the task waits for another process to let go of its resource.
@@ -137,7 +168,7 @@ impl Reporter {
         struct Ignore;
         impl ReportSink for Ignore {
             fn active_topic(&self, _: &str) {}
-            fn progress(&self, _: &'static str, _: serde_json::Value) {}
+            fn progress(&self, _: &'static str, _: Value) {}
             fn standby(&self, _: Option<&str>) {}
         }
         Self(Arc::new(Ignore))
@@ -149,7 +180,7 @@ impl Reporter {
     }
 
     /// Publish a fact (`snapshot_rows`, `lsn`, …) under `GET /connectors/{name}/tasks/{task}/progress`.
-    pub fn progress(&self, name: &'static str, value: impl Into<serde_json::Value>) {
+    pub fn progress(&self, name: &'static str, value: impl Into<Value>) {
         self.0.progress(name, value.into());
     }
 

@@ -3,7 +3,7 @@
 //! Handlers answer from the picture in [`Worker`] and change things only by writing records; they never talk
 //! to a task. Golden answers of a JVM worker are in `tests/golden/connect-rest`. Differences on purpose:
 //! secrets come back masked; `/health` also has what all services of the product show; progress of tasks, initial
-//! offsets and the page at `/docs` are additions.
+//! offsets, signals to tasks and the page at `/docs` are additions.
 
 mod body;
 mod connectors;
@@ -13,6 +13,7 @@ mod lifecycle;
 mod loggers;
 mod offsets;
 mod plugins;
+mod signals;
 
 use std::sync::Arc;
 
@@ -106,6 +107,7 @@ fn routes(worker: Shared, health: service::Health) -> Router {
         .route("/connectors/{name}/pause", put(lifecycle::pause))
         .route("/connectors/{name}/resume", put(lifecycle::resume))
         .route("/connectors/{name}/stop", put(lifecycle::stop))
+        .route("/connectors/{name}/signals", post(signals::send))
         .route("/connectors/{name}/topics", get(connectors::topics))
         .route("/connectors/{name}/topics/reset", put(connectors::reset_topics))
         .route("/connectors/{name}/offsets", get(offsets::show).patch(offsets::alter).delete(offsets::reset))

@@ -101,6 +101,7 @@ impl Run {
             stop: self.stop.clone(),
             worker: self.worker.settings.clone(),
             report: Reporter::new(Arc::new(self.reports())),
+            messages: self.worker.open_mailbox(&self.connector, self.task),
         };
         // A task that panics must not take the others with it.
         match AssertUnwindSafe(self.plugin.run(context)).catch_unwind().await {

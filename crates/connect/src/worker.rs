@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockW
 use serde_json::Value;
 use tokio::sync::{Notify, mpsc};
 
+use crate::TaskMessage;
 use crate::classes::Classes;
 use crate::echo::Echoes;
 use crate::forward;
@@ -20,6 +21,9 @@ use crate::store::{StoreError, Writer};
 
 /// Statuses waiting to be written while Kafka is slow or away; more than any worker has tasks.
 const STATUS_QUEUE_LEN_MAX: usize = 1024;
+
+/// Messages waiting for one task; they are rare.
+const MAILBOX_LEN_MAX: usize = 16;
 
 /// What the running tasks told of themselves, by connector and number of the task.
 type ProgressByTask = BTreeMap<(String, u32), BTreeMap<&'static str, Value>>;
@@ -43,6 +47,7 @@ pub struct Worker {
     /// What this worker says of its connectors and tasks, by record key, published or held back.
     own: Mutex<BTreeMap<String, Status>>,
     progress: Mutex<ProgressByTask>,
+    mailboxes: Mutex<BTreeMap<(String, u32), mpsc::Sender<TaskMessage>>>,
 }
 
 impl Worker {
@@ -62,6 +67,7 @@ impl Worker {
             echoes: Mutex::default(),
             own: Mutex::default(),
             progress: Mutex::default(),
+            mailboxes: Mutex::default(),
         };
         (worker, queue)
     }
@@ -230,6 +236,20 @@ impl Worker {
     /// Forget what a task told; it does not run here any more.
     pub fn forget_progress(&self, connector: &str, task: u32) {
         self.progress().remove(&(connector.to_owned(), task));
+    }
+
+    /// A task begins to run here; what is asked of it comes out of this. The one of its former run is closed.
+    pub fn open_mailbox(&self, connector: &str, task: u32) -> mpsc::Receiver<TaskMessage> {
+        let (sender, receiver) = mpsc::channel(MAILBOX_LEN_MAX);
+        let mut mailboxes = self.mailboxes.lock().unwrap_or_else(PoisonError::into_inner);
+        mailboxes.insert((connector.to_owned(), task), sender);
+        receiver
+    }
+
+    /// The way to a task that runs here and takes messages.
+    pub fn mailbox(&self, connector: &str, task: u32) -> Option<mpsc::Sender<TaskMessage>> {
+        let mailboxes = self.mailboxes.lock().unwrap_or_else(PoisonError::into_inner);
+        mailboxes.get(&(connector.to_owned(), task)).filter(|sender| !sender.is_closed()).cloned()
     }
 
     fn progress(&self) -> MutexGuard<'_, ProgressByTask> {

@@ -90,8 +90,19 @@ impl Plugin for Scripted {
         };
         match end {
             End::Runs => {
-                task.stop.cancelled().await;
-                Ok(())
+                let mut messages = task.messages;
+                loop {
+                    tokio::select! {
+                        () = task.stop.cancelled() => return Ok(()),
+                        Some(message) = messages.recv() => match message.body.get("refuse") {
+                            Some(_) => message.answer(Err("it cannot be".into())),
+                            None => {
+                                let body = Value::Object(message.body.clone());
+                                message.answer(Ok(body));
+                            }
+                        },
+                    }
+                }
             }
             End::Retries(reason) => Err(TaskError::Retry(reason.into())),
             End::Fails(reason) => Err(TaskError::Fail(reason)),

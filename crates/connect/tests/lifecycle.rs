@@ -242,3 +242,21 @@ async fn last_value(cluster: &Cluster, topic: &str, key: &str) -> Value {
     }
     last
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_reaches_the_running_task_and_brings_its_answer() {
+    let plugin = Scripted::source(vec![End::Runs]);
+    let worker = Worker::start(&state_topics(), "w:1", vec![plugin]).await;
+    let signal = json!({ "type": "log", "data": { "message": "m" } });
+    assert_eq!(worker.post("/connectors/a/signals", &signal).await.0, 404);
+    worker.post("/connectors", &source("a")).await;
+    worker.wait_task("a", 0, "RUNNING").await;
+    assert_eq!(worker.post("/connectors/a/signals", &signal).await, (202, signal.clone()));
+    let (status, refusal) = worker.post("/connectors/a/signals", &json!({ "refuse": true })).await;
+    assert_eq!((status, refusal["message"].as_str().unwrap()), (400, "it cannot be"));
+    assert_eq!(worker.put("/connectors/a/pause", &Value::Null).await.0, 202);
+    worker.wait_task("a", 0, "PAUSED").await;
+    let (status, refusal) = worker.post("/connectors/a/signals", &signal).await;
+    assert_eq!(status, 409, "{refusal}");
+    worker.stop().await;
+}

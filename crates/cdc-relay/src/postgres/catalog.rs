@@ -31,6 +31,8 @@ pub struct Heap {
     /// Changes when the rows are moved (VACUUM FULL, CLUSTER, TRUNCATE, some ALTER TABLE).
     pub filenode: u32,
     pub pages: u32,
+    /// Rows the server supposes in it; below zero when it never counted.
+    pub rows: i64,
 }
 
 /// A table with the types its columns were declared with, where the schema has the root types of domains.
@@ -198,12 +200,15 @@ pub async fn published_tables(connection: &mut Connection, publication: &str) ->
 
 async fn heaps(connection: &mut Connection, id: TableId) -> Result<Vec<Heap>, PgError> {
     let sql = format!(
-        "SELECT c.oid, c.oid::regclass, pg_relation_filenode(c.oid), pg_relation_size(c.oid) / current_setting('block_size')::int \
-         FROM pg_class c WHERE c.relkind = 'r' AND (c.oid = {id} \
+        "SELECT c.oid, c.oid::regclass, pg_relation_filenode(c.oid), pg_relation_size(c.oid) / current_setting('block_size')::int, \
+         c.reltuples::bigint FROM pg_class c WHERE c.relkind = 'r' AND (c.oid = {id} \
          OR c.oid IN (SELECT relid FROM pg_partition_tree({id}) WHERE isleaf)) ORDER BY c.oid"
     );
     let rows = connection.query(&sql).await?;
     rows.iter()
-        .map(|row| Ok(Heap { oid: row.parse(0)?, name: row.text(1)?, filenode: row.parse(2)?, pages: row.parse(3)? }))
+        .map(|row| {
+            let (filenode, pages, rows) = (row.parse(2)?, row.parse(3)?, row.parse(4)?);
+            Ok(Heap { oid: row.parse(0)?, name: row.text(1)?, filenode, pages, rows })
+        })
         .collect()
 }

@@ -22,7 +22,7 @@ pub(super) struct Refused {
 }
 
 /// Properties whose names have a part of the user's choice.
-const PATTERNS: [(&str, &str); 8] = [
+const PATTERNS: [(&str, &str); 9] = [
     (
         "column.mask.hash.<algorithm>.with.salt.<salt>",
         "Columns whose values become salted hashes of their serialised Java form: MD5, SHA-1, SHA-224, SHA-256, SHA-384, SHA-512.",
@@ -30,6 +30,10 @@ const PATTERNS: [(&str, &str); 8] = [
     ("column.mask.hash.v2.<algorithm>.with.salt.<salt>", "As above, of the values' own bytes."),
     ("column.mask.with.<n>.chars", "Columns whose values become so many asterisks."),
     ("column.truncate.to.<n>.chars", "Columns whose values are cut."),
+    (
+        "snapshot.select.statement.overrides.<schema>.<table>",
+        "The statement for a table named in snapshot.select.statement.overrides.",
+    ),
     ("topic.creation.<group>.*", "Partitions, copies and Kafka's own settings of the topics of a group."),
     ("transforms.<name>.*", "Type, predicate and properties of a transformation."),
     ("predicates.<name>.*", "Type and properties of a predicate."),
@@ -45,6 +49,7 @@ const fn refused(name: &'static str, harmless: &'static [&'static str], why: &'s
 }
 
 const NO_QUEUE: &str = "There is no queue between reading and sending; batch.bytes.max bounds memory.";
+const NO_WRITES: &str = "Incremental snapshots never write to the database, and need no signal table.";
 const NO_POLLING: &str = "Nothing is polled.";
 const RECONNECTS: &str = "Servers are waited for, for ever, with backoff.";
 const NO_LOCKS: &str = "The snapshot reads under an exported snapshot and takes no locks.";
@@ -64,8 +69,7 @@ pub(super) const IGNORED: &[Ignored] = &[
     ignored("flush.lsn.source", "The slot is confirmed after each commit to Kafka, never before."),
     ignored("guardrail.collections.limit.action", "Tables cost nothing until they change."),
     ignored("guardrail.collections.max", "Tables cost nothing until they change."),
-    ignored("incremental.snapshot.chunk.size", "Incremental snapshots are not there yet."),
-    ignored("incremental.snapshot.watermarking.strategy", "Incremental snapshots are not there yet."),
+    ignored("incremental.snapshot.watermarking.strategy", NO_WRITES),
     ignored("legacy.snapshot.max.threads", "The snapshot is parallel within tables too."),
     ignored("lsn.flush.mode", "The slot is confirmed after each commit to Kafka, never before."),
     ignored("max.batch.size", NO_QUEUE),
@@ -73,8 +77,11 @@ pub(super) const IGNORED: &[Ignored] = &[
     ignored("max.queue.size.in.bytes", NO_QUEUE),
     ignored("offset.mismatch.strategy", "A slot that stands beyond the stored position is an error, or a new snapshot with snapshot.mode=when_needed."),
     ignored("poll.interval.ms", NO_POLLING),
+    ignored("read.only", NO_WRITES),
     ignored("retriable.restart.connector.wait.ms", RECONNECTS),
     ignored("schema.refresh.mode", "A table is looked up when the stream describes it anew."),
+    ignored("signal.kafka.poll.timeout.ms", NO_POLLING),
+    ignored("signal.poll.interval.ms", NO_POLLING),
     ignored("slot.max.retries", RECONNECTS),
     ignored("slot.retry.delay.ms", RECONNECTS),
     ignored("snapshot.delay.ms", "The snapshot begins at once."),
@@ -91,7 +98,6 @@ pub(super) const IGNORED: &[Ignored] = &[
 ];
 
 const NO_PLUGINS: &str = "Java classes cannot be loaded.";
-const NO_SIGNALS: &str = "Signals are not there yet.";
 
 /// Refused but for harmless values.
 #[rustfmt::skip]
@@ -100,12 +106,8 @@ pub(super) const REFUSED: &[Refused] = &[
     refused("field.name.adjustment.mode", &["none", "avro"], "Names are adjusted to Avro; other ways cannot be had."),
     refused("notification.enabled.channels", &[], "Notifications are not there yet."),
     refused("post.processors", &[], NO_PLUGINS),
-    refused("read.only", &["false"], NO_SIGNALS),
     refused("schema.name.adjustment.mode", &["none", "avro"], "Names are adjusted to Avro; other ways cannot be had."),
-    refused("signal.data.collection", &[], NO_SIGNALS),
-    refused("signal.enabled.channels", &["source"], NO_SIGNALS),
     refused("slot.stream.params", &[], "The stream's options are fixed; also origin: what other subscriptions wrote is told as any change."),
-    refused("snapshot.include.collection.list", &[], "The snapshot reads all captured tables."),
     refused("snapshot.locking.mode.custom.name", &[], NO_PLUGINS),
     refused("snapshot.mode.configuration.based.snapshot.data", &["false"], "One of the other snapshot modes."),
     refused("snapshot.mode.configuration.based.snapshot.on.data.error", &["false"], "One of the other snapshot modes."),
@@ -115,7 +117,6 @@ pub(super) const REFUSED: &[Refused] = &[
     refused("snapshot.mode.custom.name", &[], NO_PLUGINS),
     refused("snapshot.query.mode", &["select_all"], "The snapshot reads whole rows."),
     refused("snapshot.query.mode.custom.name", &[], NO_PLUGINS),
-    refused("snapshot.select.statement.overrides", &[], "The snapshot reads whole tables."),
     refused("topic.naming.strategy", &["io.debezium.schema.SchemaTopicNamingStrategy", "io.debezium.schema.DefaultTopicNamingStrategy"], "Topics are named as by Debezium's default strategy; topic.delimiter can be set."),
 ];
 

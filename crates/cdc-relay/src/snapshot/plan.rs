@@ -39,7 +39,7 @@ impl FromStr for RowPlace {
 }
 
 /// One heap to read: a table, or a partition of one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PlannedTable {
     /// Table whose topic the rows go to.
     pub schema: String,
@@ -50,6 +50,15 @@ pub struct PlannedTable {
     pub filenode: u32,
     /// Pages of the heap when the snapshot was taken.
     pub pages: u32,
+    /// Rows the server supposes in it (`pg_class.reltuples`); below zero: it does not know.
+    #[serde(default)]
+    pub rows: i64,
+    /// A statement that says which rows to read; such a table is one chunk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub select: Option<String>,
+    /// A condition that rows must meet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
 }
 
 /// A whole snapshot, as it is stored while it runs.
@@ -63,6 +72,9 @@ pub struct Plan {
     pub ts_us: i64,
     pub chunk_pages: u32,
     pub tables: Vec<PlannedTable>,
+    /// Asked for by a signal: the stream goes on after it from the stored position.
+    #[serde(default)]
+    pub blocking: bool,
 }
 
 /// Names a chunk inside a plan.
@@ -96,7 +108,29 @@ impl Plan {
     /// Number of chunks of one table; an empty table has one, so that its end is recorded like any other.
     #[must_use]
     pub fn chunk_count(&self, table: &PlannedTable) -> u32 {
+        if table.select.is_some() {
+            return 1;
+        }
         table.pages.div_ceil(self.chunk_pages.max(1)).max(1)
+    }
+
+    /// Pages of one table that are done. A table without pages counts as one, so that reading it counts for something.
+    #[must_use]
+    pub fn pages_done(&self, table: usize, progress: &std::collections::BTreeMap<ChunkId, Progress>) -> f64 {
+        let Some(planned) = self.tables.get(table) else { return 0.0 };
+        let (count, pages) = (self.chunk_count(planned), planned.weight());
+        let chunk_pages = if planned.select.is_some() { planned.pages } else { self.chunk_pages };
+        let done = |chunk: u32| {
+            let first_page = chunk.saturating_mul(chunk_pages);
+            let own = f64::from(planned.pages.saturating_sub(first_page).min(chunk_pages));
+            match progress.get(&ChunkId { table, chunk }) {
+                Some(Progress::Done) => own,
+                Some(Progress::Upto(place)) => f64::from(place.page.saturating_sub(first_page)).min(own),
+                None => 0.0,
+            }
+        };
+        let complete = (0..count).all(|chunk| progress.get(&ChunkId { table, chunk }) == Some(&Progress::Done));
+        if complete { pages } else { (0..count).map(done).sum() }
     }
 
     /// The chunks that are not done, table by table. `progress` holds what is recorded.
@@ -120,6 +154,14 @@ impl Plan {
             }
         }
         chunks
+    }
+}
+
+impl PlannedTable {
+    /// What reading it weighs, in pages.
+    #[must_use]
+    pub fn weight(&self) -> f64 {
+        f64::from(self.pages.max(1))
     }
 }
 
@@ -168,9 +210,10 @@ mod tests {
                 heap: 1,
                 filenode: 1,
                 pages: *pages,
+                ..PlannedTable::default()
             })
             .collect();
-        Plan { consistent_lsn: 1, pg_snapshot: "1:1:".into(), ts_us: 0, chunk_pages, tables }
+        Plan { consistent_lsn: 1, pg_snapshot: "1:1:".into(), ts_us: 0, chunk_pages, tables, blocking: false }
     }
 
     #[test]
@@ -179,6 +222,16 @@ mod tests {
         assert_eq!(chunks.len(), 1);
         assert_eq!(chunks[0].condition(), "ctid >= '(0,0)'::tid");
         assert!(chunks[0].opens_table() && chunks[0].closes_table());
+    }
+
+    #[test]
+    fn a_table_read_by_a_statement_is_one_chunk() {
+        let mut plan = plan(10, &[95]);
+        plan.tables[0].select = Some("SELECT * FROM t".into());
+        let chunks = plan.remaining(&BTreeMap::new());
+        assert_eq!((chunks.len(), chunks[0].end_page), (1, None));
+        let progress = BTreeMap::from([(chunks[0].id, Progress::Upto(RowPlace { page: 19, line: 1 }))]);
+        assert!((plan.pages_done(0, &progress) - 19.0).abs() < f64::EPSILON);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use model::{lsn::Lsn, table::TableSchema};
 use super::{
     SnapshotStart,
     plan::{ChunkId, Plan, PlannedTable, Progress},
+    query::HeapQuery,
     reader::{HeapToRead, ReadJob},
     visibility::PgSnapshot,
 };
@@ -26,6 +27,7 @@ use crate::{
         slot::{self, SlotKind},
     },
     session::Session,
+    settings::{RelaySettings, SnapshotSettings},
 };
 
 /// Pages of a chunk: 32 MiB, some seconds of work, so that readers end about together and a list stays short.
@@ -46,7 +48,29 @@ pub(super) async fn prepare(session: &mut Session, start: SnapshotStart) -> Resu
     }
 }
 
-async fn prepare_new(session: &mut Session, stale: &[ChunkId]) -> Result<Prepared, RelayError> {
+/// Readers under one exported snapshot, and where the stream takes over from it.
+pub(super) struct View {
+    pub consistent_point: Lsn,
+    pub readers: Vec<Connection>,
+    pg_snapshot: String,
+    ts_us: i64,
+}
+
+impl View {
+    pub fn plan(&self, tables: Vec<PlannedTable>, blocking: bool) -> Plan {
+        Plan {
+            consistent_lsn: self.consistent_point.0,
+            pg_snapshot: self.pg_snapshot.clone(),
+            ts_us: self.ts_us,
+            chunk_pages: CHUNK_PAGES,
+            tables,
+            blocking,
+        }
+    }
+}
+
+/// Makes a slot, or one of a moment beside the one that is there, and opens readers under its snapshot.
+pub(super) async fn open_view(session: &mut Session) -> Result<View, RelayError> {
     let target = session.settings.target.clone();
     let postgres = |error: PgError| RelayError::postgres(&target, "begin the snapshot", &error);
     // Kept open until all readers have the snapshot: it is withdrawn when this connection does anything else.
@@ -55,7 +79,7 @@ async fn prepare_new(session: &mut Session, stale: &[ChunkId]) -> Result<Prepare
     // A slot that is there already cannot export a snapshot any more. A temporary one beside it can, and the stream of
     // the first one is then read from the temporary one's consistent point.
     let exists = slot::state(&mut session.control, &session.settings.slot).await.map_err(postgres)?.is_some();
-    let name = if exists { format!("relay_snapshot_{}", std::process::id()) } else { session.settings.slot.clone() };
+    let name = if exists { format!("{:.54}_snapshot", session.settings.slot) } else { session.settings.slot.clone() };
     let kind = if exists { SlotKind::Temporary } else { SlotKind::lasting(session.settings.slot_failover) };
     tracing::info!(slot = session.settings.slot, exists, "waiting for a consistent point");
     let created = tokio::select! {
@@ -65,25 +89,32 @@ async fn prepare_new(session: &mut Session, stale: &[ChunkId]) -> Result<Prepare
     failpoint::hit(failpoint::SLOT_MADE);
     let mut readers = open_readers(session, &created.snapshot).await.map_err(postgres)?;
     drop(exporter);
-    let (snapshot, _) = view(&mut readers[0]).await.map_err(postgres)?;
-    let published = captured(session, &mut readers[0]).await.map_err(postgres)?;
+    let (pg_snapshot, _) = view(&mut readers[0]).await.map_err(postgres)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let plan = Plan {
-        consistent_lsn: created.consistent_point.0,
-        pg_snapshot: snapshot,
-        ts_us: i64::try_from(now.as_micros()).unwrap_or_default(),
-        chunk_pages: CHUNK_PAGES,
-        tables: planned(&published),
-    };
+    let ts_us = i64::try_from(now.as_micros()).unwrap_or_default();
+    Ok(View { consistent_point: created.consistent_point, readers, pg_snapshot, ts_us })
+}
+
+/// The captured tables as a view sees them.
+pub(super) async fn published(session: &Session, view: &mut View) -> Result<Vec<PublishedTable>, RelayError> {
+    let published = captured(session, &mut view.readers[0]).await;
+    published.map_err(|error| RelayError::postgres(&session.settings.target, "begin the snapshot", &error))
+}
+
+async fn prepare_new(session: &mut Session, stale: &[ChunkId]) -> Result<Prepared, RelayError> {
+    let mut view = open_view(session).await?;
+    let mut published = published(session, &mut view).await?;
+    published.retain(|table| session.settings.snapshot.includes(&table.schema, &table.name));
+    let plan = view.plan(planned(&session.settings.snapshot, &published), false);
     let mut entries = vec![session.keys.snapshotting(&plan), session.keys.plan(Some(&plan))];
     entries.extend(stale.iter().map(|id| session.keys.chunk(*id, None)));
     session.outbox.commit(&entries, &mut NoLifeline).await?;
     failpoint::hit(failpoint::PLANNED);
-    tracing::info!(tables = plan.tables.len(), consistent_lsn = %created.consistent_point, "snapshot begins");
-    job(session, plan, BTreeMap::new(), readers, &published, None).await
+    tracing::info!(tables = plan.tables.len(), consistent_lsn = %view.consistent_point, "snapshot begins");
+    job(session, plan, BTreeMap::new(), view.readers, &published, None).await
 }
 
-async fn prepare_resumed(
+pub(super) async fn prepare_resumed(
     session: &mut Session,
     plan: Plan,
     progress: BTreeMap<ChunkId, Progress>,
@@ -136,8 +167,11 @@ async fn captured(session: &Session, connection: &mut Connection) -> Result<Vec<
     Ok(tables)
 }
 
-fn planned(published: &[PublishedTable]) -> Vec<PlannedTable> {
-    let heaps = published.iter().flat_map(|table| table.heaps.iter().map(move |heap| (table, heap)));
+pub(super) fn planned<'a>(
+    settings: &SnapshotSettings,
+    published: impl IntoIterator<Item = &'a PublishedTable>,
+) -> Vec<PlannedTable> {
+    let heaps = published.into_iter().flat_map(|table| table.heaps.iter().map(move |heap| (table, heap)));
     heaps
         .map(|(table, heap)| PlannedTable {
             schema: table.schema.clone(),
@@ -145,6 +179,9 @@ fn planned(published: &[PublishedTable]) -> Vec<PlannedTable> {
             heap: heap.oid,
             filenode: heap.filenode,
             pages: heap.pages,
+            rows: heap.rows,
+            select: settings.select(&table.schema, &table.name).map(str::to_owned),
+            filter: None,
         })
         .collect()
 }
@@ -173,7 +210,7 @@ fn check_unmoved(
 }
 
 /// Puts everything together; tables that are gone since the plan was made lose their chunks.
-async fn job(
+pub(super) async fn job(
     session: &mut Session,
     plan: Plan,
     mut progress: BTreeMap<ChunkId, Progress>,
@@ -186,16 +223,27 @@ async fn job(
     let wanted: std::collections::BTreeSet<u32> =
         plan.remaining(&progress).iter().map(|chunk| plan.tables[chunk.id.table].heap).collect();
     for table in published.iter().filter(|table| table.heaps.iter().any(|heap| wanted.contains(&heap.oid))) {
-        let schema = schema_of(session, &mut readers[0], table).await?;
-        let Some(schema) = schema else { continue };
+        let Some((schema, key)) = schema_of(&session.settings, &mut readers[0], table).await? else { continue };
         let captured = session.desk.prepare(schema).await?;
         for heap in &table.heaps {
-            let read = HeapToRead {
-                captured: Arc::clone(&captured),
-                from: heap.name.clone(),
-                row_filter: table.row_filter.clone(),
+            let Some(planned) = plan.tables.iter().find(|planned| planned.heap == heap.oid) else { continue };
+            let columns: Vec<&str> = captured.schema.columns.iter().map(|column| column.name.as_str()).collect();
+            let rows = HeapQuery {
+                from: &heap.name,
+                columns: &columns,
+                key: &key,
+                row_filter: table.row_filter.as_deref(),
+                select: planned.select.as_deref(),
+                filter: planned.filter.as_deref(),
             };
-            ready.insert(heap.oid, read);
+            if planned.select.is_some() && key.is_empty() && table.heaps.len() > 1 {
+                return Err(RelayError::Definite(format!(
+                    "snapshot.select.statement.overrides: {}.{} is partitioned and has no primary key, so the rows of a \
+                     statement cannot be told apart by partition; give it a key or leave the statement out",
+                    table.schema, table.name
+                )));
+            }
+            ready.insert(heap.oid, HeapToRead { captured: Arc::clone(&captured), rows: rows.statement() });
         }
     }
     let mut chunks: VecDeque<_> = plan.remaining(&progress).into();
@@ -223,14 +271,17 @@ async fn job(
     Ok(Prepared { job, readers, plan, progress })
 }
 
-/// The table's schema with the published columns only.
-async fn schema_of(
-    session: &Session,
+/// The table's schema with the published columns only, and the columns of its own key, whatever `message.key.columns` says.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub async fn schema_of(
+    settings: &RelaySettings,
     connection: &mut Connection,
     table: &PublishedTable,
-) -> Result<Option<TableSchema>, RelayError> {
+) -> Result<Option<(TableSchema, Vec<String>)>, RelayError> {
     let found = catalog::table(connection, table.id).await;
-    let found = found.map_err(|error| RelayError::postgres(&session.settings.target, "describe a table", &error))?;
+    let found = found.map_err(|error| RelayError::postgres(&settings.target, "describe a table", &error))?;
     Ok(found.map(|found| {
         let all = found.schema;
         let key: Option<Vec<usize>> = all
@@ -240,7 +291,8 @@ async fn schema_of(
             .collect();
         let columns = all.columns.into_iter().filter(|column| table.columns.contains(&column.name)).collect();
         let mut schema = TableSchema { columns, key: key.unwrap_or_default(), ..all };
-        session.settings.columns.rekey(&mut schema);
-        schema
+        let key = schema.key.iter().map(|index| schema.columns[*index].name.clone()).collect();
+        settings.columns.rekey(&mut schema);
+        (schema, key)
     }))
 }

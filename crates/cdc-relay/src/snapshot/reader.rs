@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use super::{
     copy_line::CopyLine,
     plan::{Chunk, ChunkId, Progress, RowPlace},
+    query::HeapStatement,
     visibility::PgSnapshot,
 };
 use crate::{
@@ -23,7 +24,6 @@ use crate::{
     postgres::{
         PgError,
         connection::{Connection, Target},
-        quote_identifier,
     },
     records::{CapturedTable, Encoded, RecordRules, RowChange},
 };
@@ -50,9 +50,7 @@ pub struct ReadJob {
 #[derive(Debug, Clone)]
 pub struct HeapToRead {
     pub captured: Arc<CapturedTable>,
-    /// Name to read from, quoted.
-    pub from: String,
-    pub row_filter: Option<String>,
+    pub rows: HeapStatement,
 }
 
 /// Encoded rows of one chunk, in order, and how far they bring it.
@@ -78,7 +76,7 @@ pub async fn read_chunks(
         let Some(chunk) = next else { return Ok(()) };
         let mut read = ChunkRead::new(job, chunk);
         let postgres = |error: &PgError| RelayError::postgres(&job.target, "read the snapshot", error);
-        connection.copy_out(&read.statement()).await.map_err(|error| postgres(&error))?;
+        connection.copy_out(&read.heap.rows.of(&chunk)).await.map_err(|error| postgres(&error))?;
         loop {
             let more = connection.copy_lines(|line| read.line(line)).await.map_err(|error| match error {
                 ReadError::Postgres(error) => postgres(&error),
@@ -130,19 +128,6 @@ impl<'a> ChunkRead<'a> {
         let encoded = Encoded::default();
         let first_row = chunk.opens_table();
         Self { job, heap, chunk, parser: CopyLine::default(), encoded, rows: 0, place: None, held: None, first_row }
-    }
-
-    /// The place comes first in every line, then the row's `xmin`, then the columns.
-    fn statement(&self) -> String {
-        let columns = &self.heap.captured.schema.columns;
-        let columns: Vec<String> = columns.iter().map(|column| quote_identifier(&column.name)).collect();
-        let filter = self.heap.row_filter.as_ref().map_or_else(String::new, |filter| format!(" AND ({filter})"));
-        format!(
-            "COPY (SELECT ctid, xmin, {} FROM ONLY {} WHERE {}{filter}) TO STDOUT",
-            columns.join(", "),
-            self.heap.from,
-            self.chunk.condition()
-        )
     }
 
     fn line(&mut self, line: &[u8]) -> Result<(), ReadError> {

@@ -56,6 +56,14 @@ impl PgSnapshot {
         transaction < self.xmin || (transaction < self.xmax && self.in_progress.binary_search(&transaction).is_err())
     }
 
+    /// As [`Self::sees`], for the 32-bit id of a transaction of about the same time, before or after the snapshot.
+    #[must_use]
+    pub fn sees_xid(&self, xid: u32) -> bool {
+        // The low half of the difference, with its sign, is the whole difference if that is less than half a turn.
+        let apart = xid.wrapping_sub((self.xmax & 0xFFFF_FFFF) as u32).cast_signed();
+        self.sees(self.xmax.saturating_add_signed(apart.into()))
+    }
+
     /// Whether a row that a later reader sees was visible in this snapshot. `xmin` is the 32-bit system column,
     /// `next` the reader's own next transaction id, 64 bits.
     ///
@@ -108,6 +116,14 @@ mod tests {
         assert!(snapshot.sees_row(4_000_000_000, epoch + 60), "written before the counter turned over");
         assert!(snapshot.sees_row(49, epoch + 60));
         assert!(!snapshot.sees_row(55, epoch + 60));
+    }
+
+    #[test]
+    fn ids_near_the_snapshot_are_told_apart_across_the_turn_of_the_counter() {
+        let epoch = 1_u64 << 32;
+        let snapshot: PgSnapshot = format!("{}:{}:{}", epoch - 5, epoch + 5, epoch + 1).parse().unwrap();
+        let seen: Vec<bool> = [u32::MAX - 9, u32::MAX, 0, 1, 4, 5, 100].map(|xid| snapshot.sees_xid(xid)).into();
+        assert_eq!(seen, [true, true, true, false, true, false, false]);
     }
 
     proptest! {

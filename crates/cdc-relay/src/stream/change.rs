@@ -10,6 +10,7 @@ use pgoutput::{LogicalMessage, Message, Relation, ReplicaIdentity, Tuple};
 
 use super::{confirm::Confirmer, message::Messages, relations::Relations, transaction::Transactions};
 use crate::{
+    adhoc::AdHoc,
     error::RelayError,
     failpoint,
     offsets::LastEvent,
@@ -40,6 +41,7 @@ pub struct Changes {
     encoded: Encoded,
     before: Vec<Cell<'static>>,
     after: Vec<Cell<'static>>,
+    pub adhoc: AdHoc,
 }
 
 /// A row event of the stream.
@@ -64,7 +66,7 @@ impl RowEvent<'_> {
 
 impl Changes {
     /// `last`: the last event as the stored position names it.
-    pub fn new(last: LastEvent) -> Self {
+    pub fn new(last: LastEvent, adhoc: AdHoc) -> Self {
         // Right after a snapshot no commit is known, as in Debezium; the stored entry then has no transaction either.
         let last_commit = last.tx_id.is_some().then_some(last.lsn);
         Self {
@@ -80,7 +82,13 @@ impl Changes {
             encoded: Encoded::default(),
             before: Vec::new(),
             after: Vec::new(),
+            adhoc,
         }
+    }
+
+    /// End of the last transaction seen complete.
+    pub fn last_commit(&self) -> Option<Lsn> {
+        self.last_commit
     }
 
     /// The last event written or passed over.
@@ -111,6 +119,7 @@ impl Changes {
             Message::Begin(begin) => {
                 self.writing = cursor.begin(begin.final_lsn);
                 self.tx_id = i64::from(begin.xid);
+                self.adhoc.begun(begin.xid);
                 self.ts_us = begin.commit_time_us;
                 self.transactions.begin(self.tx_id, self.ts_us, start);
             }
@@ -123,7 +132,11 @@ impl Changes {
                 self.last_commit = Some(commit.end_lsn);
                 self.last = LastEvent { lsn: start, tx_id: Some(self.tx_id), ts_us: self.ts_us, kind: "COMMIT" };
             }
-            Message::Relation(relation) => self.relations.describe(shape(&relation), session),
+            Message::Relation(relation) => {
+                let shape = shape(&relation);
+                self.adhoc.described(&shape, session);
+                self.relations.describe(shape, session);
+            }
             Message::Insert(row) => {
                 let event = RowEvent::Insert { new: row.new };
                 self.row(start, row.relation_id, event, cursor, session, confirmer).await?;
@@ -158,6 +171,9 @@ impl Changes {
         confirmer: &mut Confirmer,
     ) -> Result<(), RelayError> {
         let new = cursor.event(start);
+        if self.adhoc.attends(relation) {
+            self.attended(relation, &event, new, session, confirmer).await?;
+        }
         let (kind, letter) = event.names();
         // What was written before a restart is encoded once more where the events of its transaction are numbered.
         let counted = session.settings.transaction_metadata && self.writing;
@@ -229,6 +245,48 @@ impl Changes {
         )
         .await?;
         failpoint::hit(failpoint::PRODUCED);
+        Ok(())
+    }
+
+    /// A change of a table that an incremental snapshot is in, or a row of the signal table.
+    async fn attended(
+        &mut self,
+        relation: u32,
+        event: &RowEvent<'_>,
+        new_event: bool,
+        session: &mut Session,
+        confirmer: &mut Confirmer,
+    ) -> Result<(), RelayError> {
+        let xid = u32::try_from(self.tx_id).unwrap_or_default();
+        let (mut before, mut after) = (Vec::new(), Vec::new());
+        let (old, new) = match event {
+            RowEvent::Insert { new } => (None, Some(new)),
+            RowEvent::Update { old, new } => (old.as_ref(), Some(new)),
+            RowEvent::Delete { old } => (Some(old), None),
+            RowEvent::Truncate => {
+                self.adhoc.emptied(relation, xid);
+                return Ok(());
+            }
+        };
+        let old = old.map(|old| {
+            fill(old, &mut before);
+            before.as_slice()
+        });
+        let new = new.map(|new| {
+            fill(new, &mut after);
+            after.as_slice()
+        });
+        if let (RowEvent::Insert { .. }, Some(row), true) = (event, new, new_event) {
+            self.adhoc.signalled(relation, row);
+        }
+        let Some(table) = self.relations.ready(relation, session).await? else { return Ok(()) };
+        let rows = self.adhoc.before_change(relation, &table, xid, (old, new));
+        // Behind a change that was written before a restart its row would come too late.
+        for (table, encoded) in rows.into_iter().filter(|_| new_event) {
+            let Session { outbox, desk, pipeline, rules, .. } = session;
+            let context = &rules.context_headers;
+            pipeline::send((outbox, desk), pipeline.as_mut(), table.origin(), &encoded, context, confirmer).await?;
+        }
         Ok(())
     }
 
