@@ -126,3 +126,7 @@ bench-start: build ## Measures start, freshness and memory of the embedded stack
 .PHONY: bench-sink
 bench-sink: bootstrap ## Measures the sink beside a consumer that only writes to disk
 	@bench/sink/run.sh
+
+.PHONY: bench-cdc
+bench-cdc: bootstrap ## Measures cdc-relay beside real Debezium, pg_recvlogical and bare Kafka; some 20 minutes
+	@bench/cdc/run.sh

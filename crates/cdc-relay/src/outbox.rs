@@ -3,6 +3,11 @@
 //! Stands behind the stream and the snapshot, which decide when to commit. Promise: a transaction is opened by its first
 //! record and holds the position of exactly its records; while Kafka makes us wait, `lifeline` is polled, so that the
 //! replication connection does not die meanwhile.
+//!
+//! Two producers take turns, each with a transactional id of its own: Kafka answers a commit before it has marked the
+//! transaction's end in every partition, and who begins another one under the same id before that waits 20 ms. Only one
+//! transaction is ever open, and it is begun after the one before it is known to be committed. So what is committed is
+//! always a beginning of the stream; a predecessor is fenced when both ids are taken over ([`Outbox::take_over`]).
 
 use std::{
     sync::Arc,
@@ -45,7 +50,8 @@ impl Lifeline for NoLifeline {
 
 /// The open Kafka transaction, if there is one.
 pub struct Outbox {
-    producer: Arc<TransactionalProducer>,
+    /// The first has the open transaction, or gets the next.
+    producers: [Arc<TransactionalProducer>; 2],
     offset_topic: String,
     opened_at: Option<Instant>,
     bytes: usize,
@@ -53,29 +59,37 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// Prepares a producer. Nobody is fenced before [`Self::take_over`].
+    /// Prepares the producers; `role` begins their transactional ids. Nobody is fenced before [`Self::take_over`].
     ///
     /// # Errors
     /// When the settings are refused.
     pub fn new(
         cluster: &Cluster,
-        transactional_id: String,
+        role: &str,
         batch_bytes_max: usize,
         offset_topic: String,
         stop: tokio_util::sync::CancellationToken,
     ) -> Result<Self, RelayError> {
-        let mut settings = TransactionSettings::new(transactional_id);
-        settings.queue_bytes_max = (2 * batch_bytes_max).clamp(4 << 20, 32 << 20);
-        let producer = Arc::new(TransactionalProducer::new(cluster, settings, stop)?);
-        Ok(Self { producer, offset_topic, opened_at: None, bytes: 0, records: 0 })
+        let producer = |number: u8| {
+            let mut settings = TransactionSettings::new(format!("{role}-{number}"));
+            settings.queue_bytes_max = (2 * batch_bytes_max).clamp(4 << 20, 32 << 20);
+            TransactionalProducer::new(cluster, settings, stop.clone()).map(Arc::new)
+        };
+        let producers = [producer(0)?, producer(1)?];
+        Ok(Self { producers, offset_topic, opened_at: None, bytes: 0, records: 0 })
     }
 
-    /// Fences the producer that had our id, and aborts what it left open.
+    /// Fences the producers that had our ids, and aborts what they left open. When it returns, whatever they committed
+    /// is complete. Between the two a predecessor may still commit under the second id, once: that is only read by us,
+    /// and what it begins after that is under the first.
     ///
     /// # Errors
     /// When Kafka refuses or the task stops.
     pub async fn take_over(&self) -> Result<(), RelayError> {
-        self.blocking(TransactionalProducer::init, &mut NoLifeline).await
+        for producer in &self.producers {
+            blocking(producer, TransactionalProducer::init, &mut NoLifeline).await?;
+        }
+        Ok(())
     }
 
     /// Commits one record to every partition of the offsets topic. Whoever reads all of them back, reads everything
@@ -84,11 +98,11 @@ impl Outbox {
     /// # Errors
     /// As [`Self::commit`].
     pub async fn fence(&mut self, keys: &[Vec<u8>]) -> Result<(), RelayError> {
-        self.producer.begin()?;
+        self.producers[0].begin()?;
         self.opened_at = Some(Instant::now());
         for (partition, key) in (0..).zip(keys) {
             // Without a value: readers of the topic take it for an entry that was deleted.
-            self.producer.send(RecordOut::to(&self.offset_topic).partition(Partition(partition)).key(key))?;
+            self.producers[0].send(RecordOut::to(&self.offset_topic).partition(Partition(partition)).key(key))?;
         }
         self.commit(&[], &mut NoLifeline).await
     }
@@ -160,7 +174,7 @@ impl Outbox {
 
     fn open(&mut self) -> Result<(), RelayError> {
         if self.opened_at.is_none() {
-            self.producer.begin()?;
+            self.producers[0].begin()?;
             self.opened_at = Some(Instant::now());
         }
         Ok(())
@@ -168,7 +182,7 @@ impl Outbox {
 
     #[inline]
     async fn put(&mut self, record: RecordOut<'_>, lifeline: &mut impl Lifeline) -> Result<(), RelayError> {
-        if self.producer.try_send(record)? == SendOutcome::Full {
+        if self.producers[0].try_send(record)? == SendOutcome::Full {
             self.send_when_there_is_room(record, lifeline).await?;
         }
         self.bytes += record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len) + RECORD_OVERHEAD_BYTES;
@@ -181,7 +195,7 @@ impl Outbox {
         lifeline: &mut impl Lifeline,
     ) -> Result<(), RelayError> {
         let mut beaten_at = Instant::now();
-        while self.producer.try_send(record)? == SendOutcome::Full {
+        while self.producers[0].try_send(record)? == SendOutcome::Full {
             tokio::time::sleep(FULL_WAIT).await;
             if beaten_at.elapsed() >= LIFELINE_EVERY {
                 lifeline.beat().await?;
@@ -202,14 +216,15 @@ impl Outbox {
         lifeline: &mut impl Lifeline,
     ) -> Result<(), RelayError> {
         if self.opened_at.is_none() {
-            self.producer.begin()?;
+            self.producers[0].begin()?;
         }
         for position in positions {
-            self.producer.send_offsets(&self.offset_topic, position)?;
+            self.producers[0].send_offsets(&self.offset_topic, position)?;
         }
         failpoint::hit(failpoint::POSITION_PRODUCED);
-        self.blocking(TransactionalProducer::commit, lifeline).await?;
+        blocking(&self.producers[0], TransactionalProducer::commit, lifeline).await?;
         failpoint::hit(failpoint::KAFKA_COMMITTED);
+        self.producers.swap(0, 1);
         (self.opened_at, self.bytes, self.records) = (None, 0, 0);
         Ok(())
     }
@@ -218,29 +233,29 @@ impl Outbox {
     /// [`Self::take_over`] does the same.
     pub async fn abort(&mut self) {
         if self.opened_at.take().is_some()
-            && let Err(error) = self.blocking(TransactionalProducer::abort, &mut NoLifeline).await
+            && let Err(error) = blocking(&self.producers[0], TransactionalProducer::abort, &mut NoLifeline).await
         {
             tracing::debug!("the kafka transaction could not be aborted: {error}");
         }
         (self.bytes, self.records) = (0, 0);
     }
+}
 
-    /// Runs one of the producer's blocking calls off the runtime's threads.
-    async fn blocking(
-        &self,
-        call: fn(&TransactionalProducer) -> Result<(), ProduceError>,
-        lifeline: &mut impl Lifeline,
-    ) -> Result<(), RelayError> {
-        let producer = Arc::clone(&self.producer);
-        let mut running = tokio::task::spawn_blocking(move || call(&producer));
-        loop {
-            match tokio::time::timeout(LIFELINE_EVERY, &mut running).await {
-                Ok(Ok(outcome)) => return Ok(outcome?),
-                Ok(Err(panicked)) => {
-                    return Err(RelayError::Retry { server: "Kafka".to_owned(), reason: panicked.to_string() });
-                }
-                Err(_elapsed) => lifeline.beat().await?,
+/// Runs one of the producer's blocking calls off the runtime's threads.
+async fn blocking(
+    producer: &Arc<TransactionalProducer>,
+    call: fn(&TransactionalProducer) -> Result<(), ProduceError>,
+    lifeline: &mut impl Lifeline,
+) -> Result<(), RelayError> {
+    let producer = Arc::clone(producer);
+    let mut running = tokio::task::spawn_blocking(move || call(&producer));
+    loop {
+        match tokio::time::timeout(LIFELINE_EVERY, &mut running).await {
+            Ok(Ok(outcome)) => return Ok(outcome?),
+            Ok(Err(panicked)) => {
+                return Err(RelayError::Retry { server: "Kafka".to_owned(), reason: panicked.to_string() });
             }
+            Err(_elapsed) => lifeline.beat().await?,
         }
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! The order at the start keeps a standby from disturbing a healthy leader, and a zombie from writing after its successor
 //! has read the position: first the slot (with a lock in the database that stands for it while nobody streams), then the
-//! transactional id, then the offsets.
+//! transactional ids, then the offsets.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -139,14 +139,9 @@ async fn open(run: &Run, first_session: bool) -> Result<(Session, Option<Stream>
         Some(_) | None => None,
     };
     run.report.leading();
-    let transactional_id = format!("cdc-relay-{}-0", run.connector);
-    let outbox = Outbox::new(
-        &run.cluster,
-        transactional_id,
-        settings.batch_bytes_max,
-        run.offset_topic.clone(),
-        run.stop.clone(),
-    )?;
+    let role = format!("cdc-relay-{}", run.connector);
+    let outbox =
+        Outbox::new(&run.cluster, &role, settings.batch_bytes_max, run.offset_topic.clone(), run.stop.clone())?;
     outbox.take_over().await?;
     failpoint::hit(failpoint::FENCED);
     if first_session {

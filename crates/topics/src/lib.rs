@@ -18,7 +18,8 @@
 //!   makes `linger.ms` void for what is queued.
 //! - The broker answers a commit before the markers are written. A transaction begun at once is told
 //!   CONCURRENT_TRANSACTIONS, and librdkafka waits a fixed 20 ms before it asks again. So transactions back to
-//!   back take 25-30 ms each where a single one takes 5. Put more into each, or alternate two transactional.ids.
+//!   back take 25-30 ms each where a single one takes 5. Put more into each, or alternate two transactional.ids, as
+//!   the relay does.
 //! - A record with four headers costs about three times the CPU of one without: librdkafka allocates and frees
 //!   each header on its own.
 //! - The consumer's position moves over transaction markers and aborted records, but only while it is polled, and

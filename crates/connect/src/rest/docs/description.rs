@@ -70,6 +70,8 @@ const CALLS: &[Call] = &[
     call("get", "/connectors/{name}/tasks/{task}/progress", TASKS, "How far the task is (not in Kafka Connect)")
         .answers(&[(200, "Facts by name", None), (404, "The task does not run", Some("Error"))]),
     call("post", "/connectors/{name}/tasks/{task}/restart", TASKS, "Restart one task").answers(&[(204, "Restarted", None), (404, "No such task", Some("Error"))]),
+    call("post", "/connectors/{name}/signals", TASKS, "Ask something of the running task, as a Debezium signal does (not in Kafka Connect)").body("Signal")
+        .answers(&[(202, "Stored with its position; what it is about", None), REFUSED, UNKNOWN, (409, "The task does not run on this worker", Some("Error"))]),
     call("get", "/connectors/{name}/topics", PLACES, "Topics that the connector used").answers(&[(200, "Topics by connector", None)]),
     call("put", "/connectors/{name}/topics/reset", PLACES, "Forget which topics it used").answers(&[(202, "Forgotten", None), UNKNOWN]),
     call("get", "/connectors/{name}/offsets", PLACES, "Positions: of the source's log, of the sink's group").answers(&[(200, "Offsets", Some("Offsets")), UNKNOWN]),
@@ -164,6 +166,11 @@ fn schemas() -> Value {
         "Connector": object(json!({
             "name": text, "config": reference("Config"), "type": { "type": "string", "enum": ["source", "sink"] },
             "tasks": list(object(json!({ "connector": text, "task": { "type": "integer" } }))),
+        })),
+        "Signal": object(json!({
+            "id": {"type": "string"},
+            "type": {"type": "string", "example": "execute-snapshot"},
+            "data": {"type": "object", "example": {"data-collections": ["public.orders"]}},
         })),
         "CreateConnector": object(json!({
             "name": text, "config": reference("Config"),
