@@ -82,6 +82,15 @@ test-model: build ## The relay dies at every step, and against random histories 
 test-slow: build ## The relay with a transaction of two million rows, and with 5,000 tables; minutes
 	$(RELAY_TESTS) --ignored --nocapture --test-threads 1 slow::
 
+.PHONY: test-peers
+test-peers: build ## Takeover both ways between the relay and real Debezium on a Connect worker; minutes
+	@bench/peers/fetch.sh
+	$(RELAY_TESTS) --ignored --nocapture --test-threads 1 peers::
+
+.PHONY: fuzz
+fuzz: ## Fuzzes the parsers of outside bytes with a nightly compiler (FUZZ_SECONDS=300 each)
+	@tests/fuzz.sh
+
 .PHONY: image
 image: build ## Our container image from the binaries of `make build` (docker build makes it from the sources)
 	@compose/image.sh $(CARGO_TARGET_DIR)/debug

@@ -12,6 +12,7 @@ mod lost_answers;
 mod museum;
 mod museum_restarts;
 mod oracle;
+mod peers;
 mod reconnect;
 mod recorded;
 mod recorded_pipelines;

@@ -243,6 +243,22 @@ impl Rig {
         self.relay_env.iter().find(|(name, _)| name == variable).unwrap().1.clone()
     }
 
+    /// Asks the relay to stop, and waits until it did.
+    pub async fn stop_relay(&mut self) {
+        let status = std::process::Command::new("kill").arg(self.relay.pid().to_string()).status().unwrap();
+        assert!(status.success());
+        wait_until("the relay stops", LONG, async || self.relay.ended().is_some()).await;
+    }
+
+    /// What the relay's REST API answers.
+    pub async fn get(&self, path: &str) -> Value {
+        let url = format!("http://127.0.0.1:{}{path}", self.relay_port);
+        match self.http.get(url).send().await {
+            Ok(answer) => answer.json().await.unwrap_or_default(),
+            Err(_) => Value::Null,
+        }
+    }
+
     /// The most memory the relay has had, kB.
     pub fn peak_kb(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.relay.pid())).unwrap();
