@@ -43,6 +43,6 @@ fn reason(target: &Target, error: &PgError) -> String {
         ),
         PgError::Io(io) => format!("The connection attempt failed. ({io})"),
         PgError::Server(refusal) => format!("FATAL: {refusal}"),
-        PgError::Protocol(_) => error.to_string(),
+        PgError::Tls(_) | PgError::Protocol(_) => error.to_string(),
     }
 }
