@@ -169,7 +169,9 @@ fn connector(settings: &TlsSettings) -> Result<SslConnector, PgError> {
 }
 
 /// Our key, and our certificate followed by its issuers.
-fn identity(settings: &TlsSettings) -> Result<Option<(PKey<Private>, Vec<X509>)>, PgError> {
+type Identity = (PKey<Private>, Vec<X509>);
+
+fn identity(settings: &TlsSettings) -> Result<Option<Identity>, PgError> {
     let Some(key_file) = &settings.key else { return Ok(None) };
     let bytes = read(key_file)?;
     let password = settings.key_password.as_ref().map_or("", Secret::expose);

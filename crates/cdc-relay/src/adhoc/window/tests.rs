@@ -29,7 +29,14 @@ fn table() -> Arc<CapturedTable> {
         key: vec![0],
     };
     let codec = EnvelopeCodec::new("p", "d", &schema).unwrap();
-    Arc::new(CapturedTable { schema, name: "public.t".into(), codec, key_schema_id: 0, value_schema_id: 0 })
+    Arc::new(CapturedTable {
+        schema,
+        name: "public.t".into(),
+        codec,
+        written: None,
+        key_schema_id: 0,
+        value_schema_id: 0,
+    })
 }
 
 /// The encoded "record" of a row is its key and its version, one byte each.
