@@ -22,6 +22,7 @@ need unzip unzip "unpacks PostgreSQL"
 need xz xz-utils "unpacks PostgreSQL"
 need setpriv util-linux "starts PostgreSQL without root's rights"
 need python3 python3 "reads the lake with PyIceberg and DuckDB in the tests"
+need curl curl "asks the programs, as the README does"
 python3 -c 'import venv, ensurepip' 2>/dev/null || { echo "bootstrap: python3-venv is missing (readers of the lake in the tests)"; packages+=(python3-venv); }
 [ -e /usr/include/openssl/ssl.h ] || { echo "bootstrap: libssl-dev is missing (TLS to Kafka and Postgres)"; packages+=(libssl-dev); }
 [ -e /usr/include/zlib.h ] || { echo "bootstrap: zlib1g-dev is missing (compression in librdkafka)"; packages+=(zlib1g-dev); }

@@ -1,9 +1,10 @@
 //! The topic of dead letters: bad records as they were, with headers that tell why, if asked for.
 
-use topics::{Admin, AdminError, Cluster, Headers, ProduceError, Producer, ProducerSettings, RecordOut, TopicPlan};
+use topics::{Admin, AdminError, Headers, ProduceError, Producer, ProducerSettings, RecordOut, TopicPlan};
 
 use super::{DeadLetters, FailedRecord, Failure};
 use crate::plugin::{TaskContext, TaskError};
+use crate::settings::ClientKind;
 
 /// Partitions of the topic when it is made here: Connect's.
 const PARTITIONS: i32 = 1;
@@ -23,10 +24,9 @@ impl Queue {
     /// `Fail` when it may not or cannot be made, `Retry` when Kafka is away.
     pub async fn open(rules: &DeadLetters, context: &TaskContext) -> Result<Self, TaskError> {
         let topic = &rules.topic;
-        let cluster = Cluster::new(
-            &context.worker.bootstrap,
-            &format!("connector-dlq-producer-{}-{}", context.connector, context.task),
-        );
+        let id = format!("connector-dlq-producer-{}-{}", context.connector, context.task);
+        let cluster = context.worker.cluster(&id, ClientKind::Producer, &context.config);
+        let cluster = cluster.map_err(|error| TaskError::Fail(error.to_string()))?;
         let outcome = async {
             let admin = Admin::new(&cluster)?;
             if admin.topic(topic).await?.is_none() {
