@@ -40,23 +40,13 @@ async fn the_relay_writes_through_tls_and_sasl() {
     let authority = Authority::new("authority");
     let port = free_port();
     let kafka = broker(&authority, port).await;
-    let credentials = "SCRAM-SHA-256=[password=relay-secret],SCRAM-SHA-512=[password=relay-secret]";
-    kafka
-        .tool(
-            "kafka.admin.ConfigCommand",
-            &[
-                "--bootstrap-server",
-                &kafka.server.bootstrap,
-                "--alter",
-                "--add-config",
-                credentials,
-                "--entity-type",
-                "users",
-                "--entity-name",
-                "relay",
-            ],
-        )
-        .await;
+    // Kafka takes one credential of a user in a request.
+    for credential in ["SCRAM-SHA-256=[password=relay-secret]", "SCRAM-SHA-512=[password=relay-secret]"] {
+        let server = kafka.server.bootstrap.as_str();
+        let user = ["--entity-type", "users", "--entity-name", "relay"];
+        let alter = ["--bootstrap-server", server, "--alter", "--add-config", credential];
+        kafka.tool("kafka.admin.ConfigCommand", &[&alter[..], &user[..]].concat()).await;
+    }
     let root = folder.path().join("root.pem");
     std::fs::write(&root, authority.pem()).unwrap();
     let rig = Rig::start_on(

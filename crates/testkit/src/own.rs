@@ -116,7 +116,8 @@ impl OwnKafka {
         let mut command = tokio::process::Command::new(&spec.program);
         command.args(["-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp", &spec.args[place + 1], class]).args(args);
         let output = command.output().await.expect("run a program of Kafka");
-        assert!(output.status.success(), "{class} {args:?}: {}", String::from_utf8_lossy(&output.stdout));
+        let said = [output.stdout, output.stderr].concat();
+        assert!(output.status.success(), "{class} {args:?}: {}", String::from_utf8_lossy(&said));
     }
 
     /// Folder of the server, for files that a test puts beside it.
