@@ -102,6 +102,8 @@ async fn run(plan: &Plan) -> usize {
     for session in sessions {
         session.await.unwrap();
     }
+    // A snapshot that began behind the traffic has a slot that is drained from the start.
+    rig.wait_until_streaming().await;
     rig.wait_until_drained().await;
     let history = history.committed(&rig.sql).await;
     let compared = compare(plan, &rig, &history, begun.parse().unwrap()).await;
