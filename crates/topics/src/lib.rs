@@ -47,6 +47,7 @@ mod registry_access;
 mod registry_client;
 mod security;
 mod transaction;
+mod wire;
 
 pub use admin::{Admin, GroupOffset, GroupSummary, OffsetReset, ResetTo, TopicPlan, TopicSummary, Watermarks};
 pub use cluster::Cluster;
