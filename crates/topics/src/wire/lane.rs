@@ -142,24 +142,20 @@ impl Lane {
         }
         let repeated = self.sent[at].times_sent > 1;
         match code {
-            None => {
+            // Or it was in the log already when it was sent again, further back than the broker tells offsets of.
+            None | Some(Code::DuplicateSequenceNumber) if code.is_none() || repeated => {
                 (self.backoff, self.not_before) = (None, None);
                 Verdict::Done(self.remove(at))
             }
-            // It was in the log already when it was sent again, further back than the broker tells offsets of.
-            Some(Code::DuplicateSequenceNumber) if repeated => Verdict::Done(self.remove(at)),
             // One before it is missing, and comes again.
             Some(Code::OutOfOrderSequenceNumber) if at > 0 => self.again(at, now, false),
-            Some(code) => match codes::next(code) {
-                Next::Again => self.again(at, now, codes::has_moved(code)),
-                _ => {
-                    self.lost = true;
-                    let (mut records, mut bytes) = self.remove(at);
-                    let more = self.drop_returned();
-                    (records, bytes) = (records + more.0, bytes + more.1);
-                    Verdict::Lost((records, bytes), Failure::of(code, doing))
-                }
-            },
+            Some(code) if codes::next(code) == Next::Again => self.again(at, now, codes::has_moved(code)),
+            code => {
+                self.lost = true;
+                let (one, more) = (self.remove(at), self.drop_returned());
+                let failure = Failure::of(code.unwrap_or(Code::UnknownServerError), doing);
+                Verdict::Lost((one.0 + more.0, one.1 + more.1), failure)
+            }
         }
     }
 
@@ -199,6 +195,10 @@ impl Lane {
     }
 
     fn wait(&mut self, now: Instant) {
+        // Those that come back together wait together.
+        if self.not_before.is_some_and(|then| then > now) {
+            return;
+        }
         let backoff = self.backoff.map_or(BACKOFF.0, |last| (last * 2).min(BACKOFF.1));
         self.backoff = Some(backoff);
         self.not_before = Some(now + backoff);

@@ -68,7 +68,8 @@ fn what_comes_back_is_sent_again_in_order_when_the_others_are_answered() {
     for id in 0..3 {
         assert!(matches!(lane.ready(later()), Ready::Again(again, _) if again == id), "{id}");
         lane.sent_again(id);
-        assert_eq!(lane.ready(later()), Ready::Nothing);
+        // The last of them may be followed by what is new.
+        assert_eq!(lane.ready(later()), if id < 2 { Ready::Nothing } else { Ready::Fresh });
         let code = (id == 2).then_some(Code::DuplicateSequenceNumber);
         assert!(matches!(lane.answered(id, code, now, ""), Verdict::Done(_)));
     }
