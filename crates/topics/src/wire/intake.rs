@@ -341,3 +341,118 @@ fn random_below(state: &mut u64, bound: usize) -> usize {
     *state ^= *state << 17;
     usize::try_from(*state >> 1).unwrap_or(0) % bound.max(1)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::record::Partition;
+
+    fn intake(change: impl FnOnce(&mut TransactionSettings)) -> Intake {
+        let mut settings = TransactionSettings::new("t");
+        change(&mut settings);
+        let mut intake = Intake::new(Arc::new(settings), 7);
+        intake.phase = Phase::Open;
+        intake
+    }
+
+    fn offer(intake: &mut Intake, record: &RecordOut<'_>) -> SendOutcome {
+        intake.offer(record, 1_000).unwrap().outcome
+    }
+
+    fn taken(intake: &mut Intake, linger: Option<Duration>) -> Vec<(i32, i32)> {
+        let mut taken = Vec::new();
+        intake.take(linger, &mut taken);
+        taken.into_iter().map(|(target, batch)| (target.partition, batch.count())).collect()
+    }
+
+    /// With a topic `t` of `partitions` partitions.
+    fn knowing(partitions: i32, change: impl FnOnce(&mut TransactionSettings)) -> Intake {
+        let mut intake = intake(change);
+        assert_eq!(offer(&mut intake, &RecordOut::to("t").value(b"v")), SendOutcome::Full);
+        let wanted = intake.wanted_topics();
+        assert_eq!(wanted.iter().map(|(_, name)| &**name).collect::<Vec<_>>(), ["t"]);
+        intake.has_partitions(wanted[0].0, partitions);
+        intake
+    }
+
+    #[test]
+    fn records_go_to_the_partition_of_their_key_or_the_one_that_is_named() {
+        let mut intake = knowing(3, |_| {});
+        for _ in 0..2 {
+            assert_eq!(offer(&mut intake, &RecordOut::to("t").key(b"abc")), SendOutcome::Queued);
+        }
+        assert_eq!(offer(&mut intake, &RecordOut::to("t").partition(Partition(1))), SendOutcome::Queued);
+        assert_eq!(taken(&mut intake, Some(Duration::from_secs(60))), [], "they may wait for more");
+        assert_eq!(taken(&mut intake, None), [(479_470_107 % 3, 2), (1, 1)]);
+        assert_eq!(intake.queued_records(), 3, "until they are answered");
+    }
+
+    #[test]
+    fn a_full_batch_is_sealed_before_the_one_behind_it() {
+        let mut intake = knowing(1, |settings| settings.batch_bytes_max = 250);
+        for _ in 0..5 {
+            offer(&mut intake, &RecordOut::to("t").value(&[7; 80]));
+        }
+        let mut full = Vec::new();
+        intake.take_full(&mut full);
+        assert_eq!(full.iter().map(|(_, batch)| batch.count()).collect::<Vec<_>>(), [2, 2]);
+        assert_eq!(taken(&mut intake, None), [(0, 1)]);
+        assert_eq!(taken(&mut intake, None), []);
+    }
+
+    #[test]
+    fn what_is_under_way_fills_the_queue_too() {
+        let mut intake = knowing(1, |settings| settings.queue_bytes_max = 1_000);
+        let record = RecordOut::to("t").value(&[7; 400]);
+        assert_eq!(offer(&mut intake, &record), SendOutcome::Queued);
+        assert_eq!(offer(&mut intake, &record), SendOutcome::Queued);
+        let mut batches = Vec::new();
+        intake.take(None, &mut batches);
+        assert_eq!(offer(&mut intake, &record), SendOutcome::Full);
+        intake.release(2, batches[0].1.bytes());
+        assert_eq!((intake.queued_bytes, intake.queued_records()), (0, 0));
+        let large = [7; 5_000];
+        assert_eq!(offer(&mut intake, &RecordOut::to("t").value(&large)), SendOutcome::Queued, "alone it goes");
+        assert_eq!(offer(&mut intake, &record), SendOutcome::Full);
+    }
+
+    #[test]
+    fn a_record_or_partition_that_can_never_be_is_refused() {
+        let mut intake = knowing(2, |settings| settings.record_bytes_max = 100);
+        assert!(intake.offer(&RecordOut::to("t").value(&[7; 100]), 0).is_err());
+        let nowhere = RecordOut::to("t").partition(Partition(2));
+        assert_eq!(offer(&mut intake, &nowhere), SendOutcome::Full, "it may have more by now");
+        let (topic, _) = intake.wanted_topics()[0];
+        intake.has_partitions(topic, 2);
+        assert!(intake.offer(&nowhere, 0).is_err());
+        intake.is_refused(topic, "not authorised");
+        assert!(intake.offer(&RecordOut::to("t").key(b"k"), 0).is_err());
+        assert_eq!(offer(&mut intake, &RecordOut::to("t").key(b"k")), SendOutcome::Full, "it is asked again");
+    }
+
+    #[test]
+    fn memory_is_used_again_and_bounded() {
+        let mut intake = knowing(1, |settings| settings.queue_bytes_max = 4_000);
+        for (capacity, kept) in [(600, 600), (600, 600), (300, 900)] {
+            intake.give_back(Vec::with_capacity(capacity));
+            assert_eq!(intake.spare_bytes, kept);
+        }
+        offer(&mut intake, &RecordOut::to("t").key(b"k"));
+        assert_eq!(intake.spare_bytes, 600);
+    }
+
+    #[test]
+    fn outside_a_transaction_nothing_is_taken() {
+        let mut intake = knowing(1, |_| {});
+        intake.phase = Phase::Idle;
+        assert!(intake.offer(&RecordOut::to("t").key(b"k"), 0).is_err());
+        intake.phase = Phase::Open;
+        intake.failure = Some(Failure::new(Next::Abort, "lost"));
+        let refused = intake.offer(&RecordOut::to("t").key(b"k"), 0);
+        assert!(matches!(refused, Err(ProduceError::AbortRequired { .. })));
+        intake.start_anew();
+        assert_eq!(intake.phase, Phase::Idle);
+        assert!(intake.failure.is_none());
+    }
+}
