@@ -117,6 +117,10 @@ async fn everything_once(server: &str, adds: bool) {
     .await;
     assert_eq!(proxy.struck(), struck + u64::from(adds), "which kind of transactions there are");
     proxy.set([]);
+    testkit::wait_until("the records are visible", DEADLINE, async || {
+        read_to_end(&direct, &topic).await.unwrap().len() >= wanted.len()
+    })
+    .await;
     assert_once_and_in_order(&read_to_end(&direct, &topic).await.unwrap(), wanted.iter().copied());
 
     let (one, name) = (std::sync::Arc::clone(&producer), topic.clone());
@@ -164,6 +168,11 @@ async fn a_broker_that_restarts_amid_a_transaction_delays_it() {
     kafka.resume().await;
     committing.await.unwrap();
     assert!(cluster.reachable());
+    // A commit is answered before its end is marked in every partition.
+    testkit::wait_until("the records are visible", DEADLINE, async || {
+        read_to_end(&cluster, &topic).await.unwrap().len() == 2000
+    })
+    .await;
     assert_once_and_in_order(&read_to_end(&cluster, &topic).await.unwrap(), 0..2000);
 }
 
@@ -234,6 +243,10 @@ async fn the_queue_is_bounded_and_every_compression_is_read() {
         })
         .await;
         assert!(most <= 400, "{most} records of 100 bytes waited");
+        testkit::wait_until("the records are visible", DEADLINE, async || {
+            read_to_end(&cluster, &topic).await.unwrap().len() == 5000
+        })
+        .await;
         assert_once_and_in_order(&read_to_end(&cluster, &topic).await.unwrap(), 0..5000);
     }
 }

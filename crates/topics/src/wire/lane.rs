@@ -3,6 +3,9 @@
 //! Pure. Promise: a batch keeps its sequence number until it is answered; batches are in the log in the order in which they
 //! were sealed, each once. The broker knows the last five batches of a producer again, so no more than five are under way.
 //!
+//! A broker that knows nothing of a producer takes any number from it as the first one. So the first batch of a transaction
+//! goes alone: if it were refused because the leader is only just becoming one, the second would be taken in its place.
+//!
 //! After a batch came back, nothing new is sent and what came back is sent again one at a time, and only when nothing of the
 //! partition is under way any more: those behind it were refused as out of order, or stand in the log already.
 
@@ -68,6 +71,8 @@ pub(super) struct Lane {
     pub added: bool,
     not_before: Option<Instant>,
     backoff: Option<Duration>,
+    /// The broker has taken a batch of this transaction, so it knows our numbers.
+    known: bool,
     /// A batch was lost: the numbers of those behind it do not fit any more.
     lost: bool,
 }
@@ -99,9 +104,13 @@ impl Lane {
                 Ready::Again(flight.id, flight.sealed.clone())
             }
             Some(_) => Ready::Nothing,
-            None if self.waiting.is_empty() || self.sent.len() >= UNDER_WAY_MAX => Ready::Nothing,
+            None if self.waiting.is_empty() || self.sent.len() >= self.under_way_max() => Ready::Nothing,
             None => Ready::Fresh,
         }
+    }
+
+    fn under_way_max(&self) -> usize {
+        if self.known { UNDER_WAY_MAX } else { 1 }
     }
 
     /// The next fresh batch and its first sequence number; to be handed to [`Self::seal`].
@@ -144,7 +153,7 @@ impl Lane {
         match code {
             // Or it was in the log already when it was sent again, further back than the broker tells offsets of.
             None | Some(Code::DuplicateSequenceNumber) if code.is_none() || repeated => {
-                (self.backoff, self.not_before) = (None, None);
+                (self.backoff, self.not_before, self.known) = (None, None, true);
                 Verdict::Done(self.remove(at))
             }
             // One before it is missing, and comes again.
@@ -176,7 +185,7 @@ impl Lane {
 
     /// A transaction ended. `renumber`: with another epoch, under which numbers begin at zero.
     pub(super) fn transaction_ended(&mut self, renumber: bool) {
-        self.added = false;
+        (self.added, self.known) = (false, false);
         (self.backoff, self.not_before) = (None, None);
         if renumber {
             (self.next_sequence, self.lost) = (0, false);

@@ -21,24 +21,33 @@ fn send(lane: &mut Lane, id: u64) -> i32 {
     sequence
 }
 
+/// The broker took a batch of one record before those of the test.
+fn known() -> Lane {
+    let mut lane = Lane::default();
+    lane.push(batch(1));
+    send(&mut lane, 1_000);
+    assert!(matches!(lane.answered(1_000, None, later(), ""), Verdict::Done(_)));
+    lane
+}
+
 fn later() -> Instant {
     Instant::now() + Duration::from_secs(60)
 }
 
 #[test]
 fn numbers_count_records_and_wrap() {
-    let mut lane = Lane::default();
+    let mut lane = known();
     for _ in 0..2 {
         lane.push(batch(3));
     }
-    assert_eq!((send(&mut lane, 1), send(&mut lane, 2)), (0, 3));
+    assert_eq!((send(&mut lane, 1), send(&mut lane, 2)), (1, 4));
     assert_eq!(after(i32::MAX, 1), 0);
     assert_eq!(after(i32::MAX - 1, 3), 1);
 }
 
 #[test]
 fn no_more_than_five_are_under_way() {
-    let mut lane = Lane::default();
+    let mut lane = known();
     for _ in 0..6 {
         lane.push(batch(1));
     }
@@ -52,7 +61,7 @@ fn no_more_than_five_are_under_way() {
 
 #[test]
 fn what_comes_back_is_sent_again_in_order_when_the_others_are_answered() {
-    let mut lane = Lane::default();
+    let mut lane = known();
     for _ in 0..4 {
         lane.push(batch(1));
     }
@@ -73,7 +82,19 @@ fn what_comes_back_is_sent_again_in_order_when_the_others_are_answered() {
         let code = (id == 2).then_some(Code::DuplicateSequenceNumber);
         assert!(matches!(lane.answered(id, code, now, ""), Verdict::Done(_)));
     }
-    assert_eq!(send(&mut lane, 3), 3);
+    assert_eq!(send(&mut lane, 3), 4);
+}
+
+#[test]
+fn the_first_of_a_transaction_goes_alone() {
+    let mut lane = known();
+    lane.transaction_ended(false);
+    lane.push(batch(1));
+    lane.push(batch(1));
+    assert_eq!(send(&mut lane, 0), 1);
+    assert_eq!(lane.ready(later()), Ready::Nothing);
+    assert!(matches!(lane.answered(0, None, later(), ""), Verdict::Done(_)));
+    assert_eq!(lane.ready(later()), Ready::Fresh);
 }
 
 #[test]
@@ -95,7 +116,7 @@ fn a_duplicate_that_was_sent_once_is_not_taken_for_ours() {
 
 #[test]
 fn behind_a_lost_batch_nothing_is_sent_again() {
-    let mut lane = Lane::default();
+    let mut lane = known();
     for _ in 0..3 {
         lane.push(batch(1));
     }
@@ -124,7 +145,8 @@ enum Luck {
     Doubtful,
 }
 
-/// A partition with Kafka's rules: the last five batches are known again, the others are to follow without a gap.
+/// A partition with Kafka's rules: the last five batches are known again, the others are to follow without a gap; the
+/// first may have any number.
 #[derive(Default)]
 struct Broker {
     log: Vec<i32>,
@@ -136,7 +158,7 @@ impl Broker {
         if self.last.contains(&(sequence, count)) {
             return None;
         }
-        let next = self.last.back().map_or(0, |(sequence, count)| after(*sequence, *count));
+        let next = self.last.back().map_or(sequence, |(sequence, count)| after(*sequence, *count));
         if sequence < next {
             return Some(Code::DuplicateSequenceNumber);
         }
