@@ -119,7 +119,7 @@ fn librdkafka(cluster: &Cluster, topic: &str, rows: &mut dyn Iterator<Item = (Ve
             .set("batch.size", "1000000")
             .set("batch.num.messages", "100000")
             .set("queue.buffering.max.messages", "20000")
-            .set("queue.buffering.max.kbytes", (2 * TRANSACTION_BYTES >> 10).to_string())
+            .set("queue.buffering.max.kbytes", ((2 * TRANSACTION_BYTES) >> 10).to_string())
             .set("compression.type", "lz4")
             .set("delivery.report.only.error", "true")
             .create_with_context(Nothing)
