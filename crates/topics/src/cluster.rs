@@ -70,6 +70,14 @@ impl Cluster {
         self.security.oauth()
     }
 
+    pub(crate) fn security(&self) -> &Security {
+        &self.security
+    }
+
+    pub(crate) fn client_id(&self) -> &str {
+        &self.client_id
+    }
+
     pub(crate) fn context(&self) -> LogContext {
         LogContext { cluster: self.clone() }
     }

@@ -81,8 +81,8 @@ pub enum RegistryError {
     NotFound { what: String, reason: String, code: i64 },
 }
 
-/// What to do about an error of a librdkafka call inside this crate.
-#[derive(Debug, PartialEq, Eq)]
+/// What to do about an error inside this crate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Next {
     /// The same call may be made again.
     Again,

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use rdkafka::message::{BorrowedMessage, Header as RdHeader, Headers as _, Message as _, OwnedHeaders};
 
+use crate::wire::varint;
+
 /// Number of a partition inside its topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Partition(pub i32);
@@ -51,28 +53,59 @@ impl fmt::Display for TopicPartition {
     }
 }
 
-/// Headers of records to send. Build once and reuse: a send copies the prepared native list.
-#[derive(Debug, Clone, Default)]
-pub struct Headers(Option<OwnedHeaders>);
+/// Headers of records to send. Build once and reuse: they are kept as they stand in a record, so that sending copies bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Headers {
+    count: i32,
+    encoded: Vec<u8>,
+}
 
 impl Headers {
     pub fn new() -> Self {
-        Self(None)
+        Self::default()
     }
 
     /// Adds one header; `None` is a header without value.
     #[must_use]
-    pub fn with(self, key: &str, value: Option<&[u8]>) -> Self {
-        let headers = self.0.unwrap_or_default();
-        Self(Some(headers.insert(RdHeader { key, value })))
+    pub fn with(mut self, key: &str, value: Option<&[u8]>) -> Self {
+        let length = |bytes: &[u8]| i64::try_from(bytes.len()).unwrap_or(i64::MAX);
+        varint::put(&mut self.encoded, length(key.as_bytes()));
+        self.encoded.extend_from_slice(key.as_bytes());
+        varint::put(&mut self.encoded, value.map_or(-1, length));
+        self.encoded.extend_from_slice(value.unwrap_or_default());
+        self.count += 1;
+        self
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_none()
+        self.count == 0
     }
 
+    /// How many, and all of them as they stand in a record.
+    pub(crate) fn wire(&self) -> (i32, &[u8]) {
+        (self.count, &self.encoded)
+    }
+
+    /// For librdkafka.
     pub(crate) fn native(&self) -> Option<OwnedHeaders> {
-        self.0.clone()
+        let mut rest = self.encoded.as_slice();
+        let mut native = (!self.is_empty()).then(OwnedHeaders::new);
+        while let Some((Some(key), after)) = counted(rest) {
+            let Some((value, after)) = counted(after) else { break };
+            let key = std::str::from_utf8(key).unwrap_or_default();
+            native = native.map(|all| all.insert(RdHeader { key, value }));
+            rest = after;
+        }
+        native
+    }
+}
+
+/// Bytes behind their length, or none, and what follows them.
+fn counted(bytes: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
+    let (length, rest) = varint::take(bytes)?;
+    match usize::try_from(length) {
+        Ok(length) => rest.split_at_checked(length).map(|(value, rest)| (Some(value), rest)),
+        Err(_negative) => Some((None, rest)),
     }
 }
 
@@ -221,4 +254,21 @@ pub struct OwnedRecord {
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
     pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn librdkafka_gets_the_same_headers() {
+        let long = "k".repeat(300);
+        let headers =
+            Headers::new().with("a", Some(b"1")).with("a", Some(b"")).with("none", None).with(&long, Some(b"x"));
+        let native = headers.native().unwrap();
+        let read: Vec<_> = native.iter().map(|header| (header.key, header.value)).collect();
+        assert_eq!(read, [("a", Some(&b"1"[..])), ("a", Some(b"")), ("none", None), (&long, Some(b"x"))]);
+        assert!(Headers::new().native().is_none());
+    }
 }

@@ -153,6 +153,11 @@ impl Security {
         self.oauth.as_ref()
     }
 
+    /// One of librdkafka's settings, as far as it was given.
+    pub(crate) fn setting(&self, name: &str) -> Option<&str> {
+        self.settings.iter().rev().find(|(found, _)| *found == name).map(|(_, value)| value.as_str())
+    }
+
     pub(crate) fn apply(&self, config: &mut rdkafka::ClientConfig) {
         for (name, value) in &self.settings {
             config.set(*name, value);
@@ -249,10 +254,6 @@ mod tests {
         Security::read(&properties.iter().map(owned).collect())
     }
 
-    fn value<'a>(security: &'a Security, name: &str) -> Option<&'a str> {
-        security.settings.iter().find(|(found, _)| *found == name).map(|(_, value)| value.as_str())
-    }
-
     const JAAS: &str =
         r#"org.apache.kafka.common.security.scram.ScramLoginModule required username="al ice" password="se\"cr=et";"#;
 
@@ -275,7 +276,7 @@ mod tests {
             ("ssl.endpoint.identification.algorithm", "none"),
         ];
         for (name, expected) in expected {
-            assert_eq!(value(&security, name), Some(expected), "{name}");
+            assert_eq!(security.setting(name), Some(expected), "{name}");
         }
         assert!(!format!("{security:?}").contains("se\"cr"), "{security:?}");
     }

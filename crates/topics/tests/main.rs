@@ -7,6 +7,7 @@ mod groups;
 mod partitioning;
 mod registry_access;
 mod transactions;
+mod wire;
 
 use std::time::Duration;
 
