@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::lz4::Lz4;
 use super::varint;
 use crate::record::{Headers, RecordOut};
 use crate::transaction::Compression;
@@ -76,7 +75,7 @@ impl Batch {
     }
 
     /// The batch as the broker takes it.
-    pub(super) fn seal(&self, stamp: Stamp, compression: Compression, lz4: &mut Lz4) -> Bytes {
+    pub(super) fn seal(&self, stamp: Stamp, compression: Compression) -> Bytes {
         let mut out = Vec::with_capacity(HEAD_BYTES + self.records.len() / 2);
         out.resize(HEAD_BYTES, 0);
         let kind = match compression {
@@ -91,7 +90,11 @@ impl Batch {
                 1
             }
             Compression::Lz4 => {
-                lz4.frame(&self.records, &mut out);
+                // Writing to memory does not fail.
+                let _ = lz4_frames().build(&mut out).and_then(|mut encoder| {
+                    encoder.write_all(&self.records)?;
+                    encoder.finish().1
+                });
                 3
             }
         };
@@ -121,6 +124,14 @@ impl Batch {
         self.records.clear();
         self.records
     }
+}
+
+/// LZ4 frames as Java's client reads them: of blocks that stand alone.
+fn lz4_frames() -> lz4::EncoderBuilder {
+    let mut builder = lz4::EncoderBuilder::new();
+    builder.block_mode(lz4::BlockMode::Independent).block_size(lz4::BlockSize::Max64KB);
+    builder.checksum(lz4::ContentChecksum::NoChecksum);
+    builder
 }
 
 struct Head<'a> {

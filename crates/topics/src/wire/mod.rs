@@ -11,7 +11,7 @@
 //!
 //! | module | |
 //! |---|---|
-//! | `batch`, `lz4`, `murmur2`, `varint` | bytes of a record batch; the partition of a key |
+//! | `batch`, `murmur2`, `varint` | bytes of a record batch; the partition of a key |
 //! | `intake` | what waits, bounded; open batches by partition |
 //! | `lane` | one partition's batches under way: sequence numbers, repeating in order |
 //! | `sender`, `produce`, `metadata`, `coordinator` | the one task that asks brokers |
@@ -26,7 +26,6 @@ mod coordinator;
 mod intake;
 mod lane;
 mod login;
-mod lz4;
 mod metadata;
 mod murmur2;
 mod produce;

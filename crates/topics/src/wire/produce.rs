@@ -126,7 +126,7 @@ impl Sender {
                     let Some((batch, sequence)) = lane.take_fresh() else { continue };
                     let Identity { producer_id, epoch } = identity;
                     let stamp = Stamp { producer_id, epoch, sequence };
-                    let sealed = batch.seal(stamp, self.shared.settings.compression, &mut self.lz4);
+                    let sealed = batch.seal(stamp, self.shared.settings.compression);
                     self.next_id += 1;
                     lane.seal(self.next_id, &batch, sealed.clone());
                     self.shared.intake().give_back(batch.into_room());

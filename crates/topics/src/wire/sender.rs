@@ -27,7 +27,6 @@ use super::codes::Failure;
 use super::connection::Fault;
 use super::intake::{Phase, Target};
 use super::lane::{Freed, Lane, UNDER_WAY_MAX};
-use super::lz4::Lz4;
 use super::metadata::Stale;
 use crate::cluster::Cluster;
 use crate::error::{Next, ProduceError};
@@ -85,7 +84,6 @@ pub(super) struct Sender {
     /// The coordinator may know of the open transaction.
     pub begun: bool,
     ending: Option<(Ask, Reply)>,
-    pub lz4: Lz4,
     taken: Vec<(Target, Batch)>,
 }
 
@@ -112,7 +110,6 @@ impl Sender {
             next_id: 0,
             begun: false,
             ending: None,
-            lz4: Lz4::default(),
             taken: Vec::new(),
         }
     }
