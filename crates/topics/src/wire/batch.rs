@@ -208,7 +208,7 @@ mod tests {
         let headers = Headers::new().with("h", Some(b"1")).with("n", None);
         batch.append(&RecordOut::to("t").key(b"k").value(b"value").headers(&headers), 1_000);
         batch.append(&RecordOut::to("t").key(b"k").tombstone(), 999);
-        let sealed = batch.seal(STAMP, Compression::None, &mut Lz4::default());
+        let sealed = batch.seal(STAMP, Compression::None);
         #[rustfmt::skip]
         let records = [
             // length, attributes, time, place, key, value, two headers
@@ -250,7 +250,7 @@ mod tests {
                 (out.key, out.value) = (key.as_deref(), value.as_deref());
                 batch.append(&out, *time);
             }
-            let read = decode(batch.seal(STAMP, compression, &mut Lz4::default()));
+            let read = decode(batch.seal(STAMP, compression));
             prop_assert_eq!(read.len(), records.len());
             for (at, (read, (key, value, time, with))) in read.iter().zip(&records).enumerate() {
                 prop_assert_eq!(read.key.as_deref(), key.as_deref());
