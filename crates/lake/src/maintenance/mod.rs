@@ -35,7 +35,7 @@ use self::{
 };
 use crate::{
     error::{LakeError, Result},
-    layers,
+    failpoint, layers,
     tables::{
         TableState, Tables,
         commit::{Basis, Change, now_ms},
@@ -109,6 +109,7 @@ impl Maintenance {
         if steps.dry_run {
             report.would_rewrite = rewrite::is_due(&state, self.effort(steps))?;
             let expiry = self.plan(&state)?;
+            failpoint::hit(failpoint::EXPIRED);
             (report.snapshots_expired, report.refs_expired) = (expiry.snapshots.len(), expiry.refs.len());
         } else {
             (report.files_replaced, report.files_written) = self.rewrite(state, steps).await?;
