@@ -109,7 +109,6 @@ impl Maintenance {
         if steps.dry_run {
             report.would_rewrite = rewrite::is_due(&state, self.effort(steps))?;
             let expiry = self.plan(&state)?;
-            failpoint::hit(failpoint::EXPIRED);
             (report.snapshots_expired, report.refs_expired) = (expiry.snapshots.len(), expiry.refs.len());
         } else {
             (report.files_replaced, report.files_written) = self.rewrite(state, steps).await?;
@@ -181,6 +180,7 @@ impl Maintenance {
                 Err(LakeError::Conflict { .. }) => continue,
                 done => done?,
             };
+            failpoint::hit(failpoint::EXPIRED);
             (report.snapshots_expired, report.refs_expired) = (expiry.snapshots.len(), expiry.refs.len());
             if collects(&state) {
                 report.files_deleted = files.len();
