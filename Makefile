@@ -62,19 +62,21 @@ deny: ## Licences, sources and use of dependencies (ADVISORIES=yes: known vulner
 .PHONY: test
 test: bootstrap readers notebooks-env ## The whole test suite with its own set-up
 	cargo build --locked --workspace --all-targets
-	$(RELAY_BINARIES)
+	$(FAILPOINT_BINARIES)
 	HAUS_TEST_BUILT=1 cargo test --locked --workspace --no-fail-fast
 	tests/docs/facts.py --check
 	tests/docs/blocks.py --run embedded
 
-# Further tests of the relay. The whole workspace is named, since cargo would compile shared dependencies again for a part.
-RELAY_BINARIES := cargo build --locked --workspace --bin cdc-relay-failpoints --features cdc-relay/failpoints
+# Programs that die where a test says, and further tests of the relay. The whole workspace is named, since cargo would
+# compile shared dependencies again for a part.
+FAILPOINT_BINARIES := cargo build --locked --workspace --bin cdc-relay-failpoints --bin lake-failpoints \
+	--features cdc-relay/failpoints,lake/failpoints
 RELAY_TESTS := HAUS_TEST_BUILT=1 cargo test --locked --workspace --test main --
 RUNS ?= 30
 
 .PHONY: test-model
 test-model: build ## The relay dies at every step, and against random histories (RUNS=30)
-	$(RELAY_BINARIES)
+	$(FAILPOINT_BINARIES)
 	$(RELAY_TESTS) --ignored --nocapture failpoints::
 	RELAY_MODEL_RUNS=$(RUNS) $(RELAY_TESTS) --ignored --nocapture oracle::
 
@@ -139,3 +141,7 @@ bench-sink: bootstrap ## Measures the sink beside a consumer that only writes to
 .PHONY: bench-cdc
 bench-cdc: bootstrap ## Measures cdc-relay beside real Debezium, pg_recvlogical and bare Kafka; some 20 minutes
 	@bench/cdc/run.sh
+
+.PHONY: bench-lake
+bench-lake: bootstrap ## Measures the lake beside Spark and DuckDB: stage, merge, freshness; up to an hour
+	@bench/lake/run.sh

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Profile `spark`: Spark reads every table of shape and serve by the REST catalog and finds what Postgres holds; it writes a
-# table of its own, changes it and drops it. Prints start times and the memory of the whole lake zone. Called by run.sh.
+# Profile `spark`: Spark reads every table of shape and serve by the REST catalog and finds what Postgres holds, and again
+# after a source table grew a column, rows were changed and deleted, and the lake's tables were maintained; it writes a table
+# of its own, changes it and drops it, and so with a view. Prints start times and the memory of the whole lake zone. Called by run.sh.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . tests/compose/zones.sh
@@ -71,12 +72,36 @@ echo "-- Spark answered in $((SECONDS - began)) s, start of its driver included"
 echo "-- memory of the lake zone with Spark: $peak MiB at most"
 if [ "$peak" = 0 ] || [ "$peak" -ge $memory_limit_mb ]; then echo "expected less than $memory_limit_mb MiB" >&2; exit 1; fi
 
-docker compose exec -T postgres sh -c 'psql -qAt -F "	" -U "$POSTGRES_USER" -d storefront' <"$work/postgres.sql" >"$work/postgres.out"
-sort "$work/postgres.out" >"$work/postgres.sorted"; sort "$work/spark.out" >"$work/spark.sorted"
-cat "$work/spark.sorted"
-[ "$(wc -l <"$work/spark.sorted")" = 8 ] || { echo "expected 8 lines of Spark" >&2; exit 1; }
-diff "$work/postgres.sorted" "$work/spark.sorted" || { echo "Spark (>) differs from Postgres (<)" >&2; exit 1; }
+shop() { docker compose exec -T postgres sh -c 'psql -qAt -v ON_ERROR_STOP=1 -F "	" -U "$POSTGRES_USER" -d storefront'; }
+compare() {
+    shop <"$work/postgres.sql" | sort >"$work/postgres.sorted"
+    sort "$work/spark.out" >"$work/spark.sorted"
+    cat "$work/spark.sorted"
+    [ "$(wc -l <"$work/spark.sorted")" = 8 ] || { echo "expected 8 lines of Spark" >&2; exit 1; }
+    diff "$work/postgres.sorted" "$work/spark.sorted" || { echo "Spark (>) differs from Postgres (<)" >&2; exit 1; }
+}
+compare
 echo "Spark reads what Postgres holds"
+
+# A column more, rows changed and deleted, then files packed, snapshots expired, orphans looked for.
+shop <<'SQL'
+ALTER TABLE orders ADD COLUMN IF NOT EXISTS note text;
+UPDATE orders SET note = 'seen by Spark' WHERE id <= 10;
+DELETE FROM payments WHERE id % 7 = 0;
+SQL
+docker compose run --rm -T haus verify
+docker compose run --rm -T -e LAKE_SNAPSHOT_AGE_S=0 -e LAKE_SNAPSHOTS_MIN=1 lake lake maintain
+spark -e "$(cat "$work/spark.sql")" >"$work/spark.out" 2>"$work/spark.err" || { tail -40 "$work/spark.err" >&2; exit 1; }
+compare
+noted=$(spark -e "
+SELECT 'noted', count(*) = 10 FROM shape.orders WHERE note = 'seen by Spark';
+SELECT 'gone', count(*) = 0 FROM shape.payments WHERE id % 7 = 0;
+SELECT 'one version is open', max(open) = 1 FROM
+    (SELECT count(*) FILTER (WHERE is_current) AS open FROM shape.orders_history GROUP BY id);
+SELECT 'a key is found', count(*) = 1 FROM shape.orders WHERE id = 5;
+" 2>"$work/spark.err") || { tail -40 "$work/spark.err" >&2; exit 1; }
+[ "$(grep -c "	true$" <<<"$noted")" = 4 ] || { echo "Spark reads otherwise after maintenance: $noted" >&2; exit 1; }
+echo "Spark reads the same after evolution, deletes and maintenance"
 
 # Writes: its own namespace, made and dropped; the lake's tables are not touched.
 written=$(spark -e "
@@ -88,8 +113,11 @@ MERGE INTO scratch.orders t USING (SELECT * FROM shape.orders WHERE id <= 10) s 
     WHEN MATCHED THEN UPDATE SET status = 'seen' WHEN NOT MATCHED THEN INSERT *;
 SELECT 'written', count(*) = (SELECT count(*) - count(*) FILTER (WHERE id % 2 = 0 AND id > 10) FROM shape.orders),
     count(*) FILTER (WHERE status = 'seen') = (SELECT count(*) FROM shape.orders WHERE id % 2 = 1 AND id <= 10) FROM scratch.orders;
+CREATE OR REPLACE VIEW scratch.seen AS SELECT id FROM scratch.orders WHERE status = 'seen';
+SELECT 'viewed', count(*) = (SELECT count(*) FROM scratch.orders WHERE status = 'seen') FROM scratch.seen;
+DROP VIEW scratch.seen;
 DROP TABLE scratch.orders PURGE;
 DROP NAMESPACE scratch;
 " 2>"$work/spark.err") || { tail -40 "$work/spark.err" >&2; exit 1; }
-grep -q "written	true	true" <<<"$written" || { echo "Spark's own table is not what it wrote: $written" >&2; exit 1; }
-echo "Spark wrote, merged and dropped a table of its own"
+[ "$(grep -cE "^(written	true	true|viewed	true)$" <<<"$written")" = 2 ] || { echo "Spark's own table is not what it wrote: $written" >&2; exit 1; }
+echo "Spark wrote, merged and dropped a table of its own, and a view"

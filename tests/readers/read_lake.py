@@ -1,10 +1,11 @@
-"""Reads every table of the lake's shape and serve layers with PyIceberg and with DuckDB and prints what they found.
+"""Reads every table of the lake's shape and serve layers with PyIceberg, DuckDB and Polars and prints what they found.
 
     read_lake.py [layer ...]        layers: shape serve (default), stage
 
-Output, one JSON object: {"pyiceberg": {"shape.orders": {"count": 3, "sum_id": "6", ...}}, "duckdb": {...}, "equal": true}.
-Sums are of all integer and decimal columns, as exact text. Both engines read the same snapshot: PyIceberg loads the table
-by the REST catalog, DuckDB scans the metadata file that PyIceberg was given.
+Output, one JSON object: {"pyiceberg": {"shape.orders": {"count": 3, "sum_id": "6", ...}}, "duckdb": {...}, "polars": {...}, "equal": true}.
+Sums are of all integer and decimal columns, as exact text. All engines read the same snapshot: PyIceberg loads the table
+by the REST catalog, DuckDB scans the metadata file that PyIceberg was given, Polars the files that PyIceberg names, with its
+own reader.
 Exit code 1 when the engines differ. Settings as everywhere: CATALOG_URL, CATALOG_WAREHOUSE, S3_ENDPOINT, S3_REGION,
 AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY.
 """
@@ -17,6 +18,7 @@ import sys
 from decimal import Decimal
 
 import duckdb
+import polars
 import pyarrow
 import pyarrow.compute
 from pyiceberg.catalog.rest import RestCatalog
@@ -102,10 +104,28 @@ def by_duckdb(connection: duckdb.DuckDBPyConnection, table: object) -> dict[str,
     return {"count": row[0]} | {f"sum_{column}": exact(value) for column, value in zip(columns, row[1:])}
 
 
+def by_polars(table: object) -> dict[str, object]:
+    columns = numeric_columns(table)
+    options = {
+        "aws_endpoint_url": S3_ENDPOINT, "aws_region": S3_REGION, "aws_access_key_id": ACCESS_KEY,
+        "aws_secret_access_key": SECRET_KEY, "aws_allow_http": "true", "aws_virtual_hosted_style_request": "false",
+    }  # fmt: skip
+    rows = polars.scan_iceberg(table, storage_options=options, reader_override="native")
+    wide = polars.Decimal(38, 0)
+
+    def total(column: str) -> polars.Expr:
+        kind = table.schema().find_field(column).field_type
+        return polars.col(column).cast(wide if not isinstance(kind, DecimalType) else polars.Decimal(38, kind.scale)).sum()
+
+    found = rows.select(polars.len().alias("count"), *(total(column).alias(f"sum_{column}") for column in columns)).collect()
+    row = found.to_dicts()[0]
+    return {"count": row["count"]} | {f"sum_{column}": exact(row[f"sum_{column}"]) for column in columns}
+
+
 def main(layers: list[str]) -> int:
     found = catalog()
     connection = duck()
-    answer: dict[str, dict[str, object]] = {"pyiceberg": {}, "duckdb": {}}
+    answer: dict[str, dict[str, object]] = {"pyiceberg": {}, "duckdb": {}, "polars": {}}
     for layer in layers:
         for namespace in namespaces(found, (layer,)):
             for identifier in found.list_tables(namespace):
@@ -113,7 +133,8 @@ def main(layers: list[str]) -> int:
                 name = f"{layer}.{identifier[-1]}"
                 answer["pyiceberg"][name] = by_pyiceberg(table)
                 answer["duckdb"][name] = by_duckdb(connection, table)
-    equal = answer["pyiceberg"] == answer["duckdb"]
+                answer["polars"][name] = by_polars(table)
+    equal = answer["pyiceberg"] == answer["duckdb"] == answer["polars"]
     print(json.dumps(answer | {"equal": equal}, indent=2, sort_keys=True))
     return 0 if equal else 1
 

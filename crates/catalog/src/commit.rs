@@ -22,6 +22,7 @@ use crate::{
     error::CatalogError,
     files::MetadataFiles,
     names::TableName,
+    receipts::Receipt,
     tables::{Tables, is_ancestor},
 };
 
@@ -73,23 +74,29 @@ impl Commits {
         Self { tables, files, stripes: (0..LOCK_STRIPES).map(|_| Arc::default()).collect(), hasher: RandomState::new() }
     }
 
-    /// Commits all changes or none. Runs to its end even when the request is dropped.
+    /// Commits all changes or none. Runs to its end even when the request is dropped. When its receipt says that it
+    /// happened already, the tables are answered as they are.
     ///
     /// # Errors
     /// `CommitFailed` (a requirement does not hold), `NoSuchTable`, `BadRequest`, `Unavailable`: nothing happened.
     /// `CommitStateUnknown`: it may have happened.
-    pub async fn commit(&self, changes: Vec<Change>) -> Result<Vec<Located>, CatalogError> {
+    pub async fn commit(&self, changes: Vec<Change>, receipt: Option<Receipt>) -> Result<Vec<Located>, CatalogError> {
         let commits = self.clone();
-        let running = tokio::spawn(async move { commits.commit_now(&changes).await });
+        let running = tokio::spawn(async move { commits.commit_now(&changes, receipt.as_ref()).await });
         running.await.map_err(|lost| CatalogError::CommitStateUnknown(lost.to_string()))?
     }
 
-    async fn commit_now(&self, changes: &[Change]) -> Result<Vec<Located>, CatalogError> {
+    async fn commit_now(&self, changes: &[Change], receipt: Option<&Receipt>) -> Result<Vec<Located>, CatalogError> {
         let _queued = self.queue(changes).await;
         let mut attempt = 1;
         loop {
+            if let Some(receipt) = receipt
+                && receipt.is_known(&self.tables.database, &self.tables.catalog).await?
+            {
+                return self.as_they_are(changes).await;
+            }
             let planned = self.plan_all(changes).await?;
-            match self.publish(&planned).await {
+            match self.publish(&planned, receipt).await {
                 Ok(()) => return Ok(self.finish(planned).await),
                 Err(CatalogError::CommitFailed(_)) if attempt < ATTEMPTS_MAX => {
                     self.discard(planned).await;
@@ -103,6 +110,16 @@ impl Commits {
                 }
             }
         }
+    }
+
+    /// The tables of a commit that happened before, with whatever was committed since.
+    async fn as_they_are(&self, changes: &[Change]) -> Result<Vec<Located>, CatalogError> {
+        let mut located = Vec::with_capacity(changes.len());
+        for change in changes {
+            let location = self.tables.location(&change.table).await?;
+            located.push(Located { metadata: self.files.read(&location).await?, location });
+        }
+        Ok(located)
     }
 
     async fn queue(&self, changes: &[Change]) -> Vec<OwnedMutexGuard<()>> {
@@ -167,12 +184,15 @@ impl Commits {
     }
 
     /// Moves all pointers in one transaction.
-    async fn publish(&self, planned: &[Planned]) -> Result<(), CatalogError> {
+    async fn publish(&self, planned: &[Planned], receipt: Option<&Receipt>) -> Result<(), CatalogError> {
         if planned.iter().all(|step| !step.changed) {
             return Ok(());
         }
         let mut client = self.tables.database.connection().await?;
         let transaction = client.transaction().await?;
+        if let Some(receipt) = receipt {
+            receipt.write(&transaction, &self.tables.catalog).await?;
+        }
         for step in planned.iter().filter(|step| step.changed) {
             match &step.old {
                 Some(old) => self.tables.swap(&transaction, &step.table, &old.location, &step.new.location).await?,

@@ -21,8 +21,10 @@ const READ_ATTEMPTS: usize = 3;
 const MIGRATION_LOCK: i64 = 0x6861_7573_6361_7401;
 
 /// The schema's steps, in order; each is applied once, in a transaction.
-const MIGRATIONS: [(i32, &str, &str); 1] =
-    [(1, "jdbc_catalog_tables", include_str!("../migrations/V1__jdbc_catalog_tables.sql"))];
+const MIGRATIONS: [(i32, &str, &str); 2] = [
+    (1, "jdbc_catalog_tables", include_str!("../migrations/V1__jdbc_catalog_tables.sql")),
+    (2, "receipts", include_str!("../migrations/V2__receipts.sql")),
+];
 
 /// Where the database is.
 #[derive(Clone)]

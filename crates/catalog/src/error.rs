@@ -18,12 +18,16 @@ pub enum CatalogError {
     BadRequest(String),
     #[error("{0}")]
     Unprocessable(String),
+    #[error("a token is needed: `Authorization: Bearer …`")]
+    NotAuthorized,
     #[error("the warehouse {0} is not this catalog's")]
     NoSuchWarehouse(String),
     #[error("the namespace {0} does not exist")]
     NoSuchNamespace(String),
     #[error("the table {0} does not exist")]
     NoSuchTable(String),
+    #[error("the view {0} does not exist")]
+    NoSuchView(String),
     #[error("{0} exists already")]
     AlreadyExists(String),
     #[error("the namespace {0} is not empty")]
@@ -45,9 +49,11 @@ impl CatalogError {
         match self {
             Self::BadRequest(_) => (StatusCode::BAD_REQUEST, "BadRequestException"),
             Self::Unprocessable(_) => (StatusCode::UNPROCESSABLE_ENTITY, "UnprocessableEntityException"),
+            Self::NotAuthorized => (StatusCode::UNAUTHORIZED, "NotAuthorizedException"),
             Self::NoSuchWarehouse(_) => (StatusCode::NOT_FOUND, "NoSuchWarehouseException"),
             Self::NoSuchNamespace(_) => (StatusCode::NOT_FOUND, "NoSuchNamespaceException"),
             Self::NoSuchTable(_) => (StatusCode::NOT_FOUND, "NoSuchTableException"),
+            Self::NoSuchView(_) => (StatusCode::NOT_FOUND, "NoSuchViewException"),
             Self::AlreadyExists(_) => (StatusCode::CONFLICT, "AlreadyExistsException"),
             Self::NamespaceNotEmpty(_) => (StatusCode::CONFLICT, "NamespaceNotEmptyException"),
             Self::CommitFailed(_) => (StatusCode::CONFLICT, "CommitFailedException"),

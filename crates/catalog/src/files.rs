@@ -1,4 +1,4 @@
-//! Table metadata files in the warehouse: written before a commit, read by location, removed when nobody needs them.
+//! Metadata files of tables and views in the warehouse: written before a commit, read by location, removed when nobody needs them.
 //!
 //! A metadata file never changes once it is written, so those read lately are kept.
 
@@ -11,7 +11,7 @@ use std::{
 use iceberg::{
     MetadataLocation,
     io::{FileIO, FileIOBuilder, S3_ACCESS_KEY_ID, S3_ENDPOINT, S3_PATH_STYLE_ACCESS, S3_REGION, S3_SECRET_ACCESS_KEY},
-    spec::TableMetadata,
+    spec::{TableMetadata, ViewMetadata},
 };
 use iceberg_storage_opendal::OpenDalStorageFactory;
 
@@ -83,6 +83,30 @@ impl MetadataFiles {
         written.map_err(|error| store_away(&error))?;
         self.keep(&location.to_string(), metadata.clone());
         Ok(())
+    }
+
+    /// Reads the metadata of a view.
+    ///
+    /// # Errors
+    /// As [`MetadataFiles::read`].
+    pub async fn read_view(&self, location: &str) -> Result<ViewMetadata, CatalogError> {
+        let damaged = |error: &dyn std::fmt::Display| {
+            CatalogError::Internal(format!("the metadata file {location} is missing or damaged: {error}"))
+        };
+        let file = self.io.new_input(location).map_err(|error| damaged(&error))?;
+        let bytes = in_time(file.read()).await?.map_err(|error| read_error(location, &error))?;
+        serde_json::from_slice(&bytes).map_err(|error| damaged(&error))
+    }
+
+    /// Writes the metadata of a view to a location of its own.
+    ///
+    /// # Errors
+    /// `Unavailable` when the object store is away.
+    pub async fn write_view(&self, metadata: &ViewMetadata, location: &str) -> Result<(), CatalogError> {
+        let bytes = serde_json::to_vec(metadata).map_err(|error| CatalogError::Internal(error.to_string()))?;
+        let file =
+            self.io.new_output(location).map_err(|error| CatalogError::BadRequest(error.message().to_owned()))?;
+        in_time(file.write(bytes.into())).await?.map(drop).map_err(|error| store_away(&error))
     }
 
     /// Removes files that nothing points to any more. A failure leaves an orphan and is only logged.

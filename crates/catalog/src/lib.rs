@@ -12,7 +12,9 @@ mod files;
 mod names;
 mod namespaces;
 mod purge;
+mod receipts;
 mod tables;
+mod views;
 
 use std::{
     collections::HashMap,
@@ -26,6 +28,7 @@ use model::secret::Secret;
 use service::Backoff;
 
 use crate::{
+    api::access::Access,
     database::{Address, Database},
     error::CatalogError,
     files::{MetadataFiles, ObjectStore},
@@ -61,6 +64,18 @@ struct Settings {
     /// Folder below which new tables are made.
     #[arg(long, env = "CATALOG_WAREHOUSE", default_value = "s3://lakehouse/")]
     warehouse: String,
+    /// Further warehouses: `name=s3://bucket/folder/`, separated by commas. Clients ask for them by name.
+    #[arg(long, env = "CATALOG_MORE_WAREHOUSES", value_delimiter = ',')]
+    more_warehouses: Vec<String>,
+    /// Token that clients have to show. Neither it nor a client's credentials: everybody may ask.
+    #[arg(long, env = "CATALOG_TOKEN", hide_env_values = true)]
+    token: Option<Secret>,
+    /// Name of a client that gets a token for its secret (OAuth2 client credentials).
+    #[arg(long, env = "CATALOG_CLIENT_ID")]
+    client_id: Option<String>,
+    /// Secret of that client.
+    #[arg(long, env = "CATALOG_CLIENT_SECRET", hide_env_values = true)]
+    client_secret: Option<Secret>,
     #[arg(long, env = "S3_ENDPOINT", default_value = "http://127.0.0.1:9000")]
     s3_endpoint: String,
     /// Endpoint that clients are told, when they reach the object store by another address than the catalog does.
@@ -78,7 +93,30 @@ struct Settings {
     vend_credentials: Option<bool>,
 }
 
+/// What the paths of the first warehouse begin with.
+const NOT_NAMES: [&str; 7] = ["config", "namespaces", "tables", "views", "transactions", "oauth", ""];
+
 impl Settings {
+    /// Name and folder of each warehouse, the first one first.
+    fn warehouses(&self) -> anyhow::Result<Vec<(String, String)>> {
+        let mut warehouses = vec![(self.name.clone(), self.warehouse.clone())];
+        for text in self.more_warehouses.iter().map(|text| text.trim()).filter(|text| !text.is_empty()) {
+            let (name, folder) = text.split_once('=').unwrap_or_default();
+            let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
+                && !NOT_NAMES.contains(&name)
+                && warehouses.iter().all(|(other, _)| other != name);
+            anyhow::ensure!(
+                is_name,
+                "CATALOG_MORE_WAREHOUSES: '{text}' is not name=s3://…, with a name of its own of letters, digits, - and _"
+            );
+            warehouses.push((name.to_owned(), folder.to_owned()));
+        }
+        for (_, folder) in &warehouses {
+            anyhow::ensure!(folder.starts_with("s3://"), "a warehouse has to start with s3://, this one is {folder}");
+        }
+        Ok(warehouses)
+    }
+
     fn client_config(&self) -> HashMap<String, String> {
         let endpoint = self.client_s3_endpoint.as_ref().unwrap_or(&self.s3_endpoint);
         let mut config = HashMap::from([
@@ -100,11 +138,11 @@ impl Settings {
 pub fn main() -> ExitCode {
     service::run("catalog", async |context| {
         let settings = Settings::parse();
-        anyhow::ensure!(
-            settings.warehouse.starts_with("s3://"),
-            "CATALOG_WAREHOUSE has to start with s3://, it is {}",
-            settings.warehouse
-        );
+        let warehouses = settings.warehouses()?;
+        let access = Access::new(settings.token.clone(), settings.client_id.clone(), settings.client_secret.clone());
+        if !access.is_required() && !settings.bind.is_loopback() {
+            tracing::warn!("everybody who reaches this address may ask the catalog: CATALOG_TOKEN would change that");
+        }
         let listener = service::http::listen(SocketAddr::new(settings.bind, settings.port)).await?;
         let database = Database::new(Address {
             host: settings.postgres_host.clone(),
@@ -120,15 +158,20 @@ pub fn main() -> ExitCode {
             secret_access_key: settings.secret_access_key.expose().to_owned(),
         });
         context.health.set("postgres", Err("not reached yet".to_owned()));
-        let tables = tables::Tables { database: database.clone(), catalog: settings.name.clone() };
-        let router = api::router(api::Catalog {
-            namespaces: namespaces::Namespaces { database: database.clone(), catalog: settings.name.clone() },
-            commits: commit::Commits::new(tables.clone(), files.clone()),
-            tables,
-            files: files.clone(),
-            warehouse: settings.warehouse.clone(),
-            client_config: settings.client_config(),
+        let catalogs = warehouses.into_iter().map(|(name, warehouse)| {
+            let rows = |kind| tables::Tables { database: database.clone(), catalog: name.clone(), kind };
+            let tables = rows(tables::Kind::Table);
+            api::Catalog {
+                namespaces: namespaces::Namespaces { database: database.clone(), catalog: name.clone() },
+                commits: commit::Commits::new(tables.clone(), files.clone()),
+                tables,
+                views: views::Views { rows: rows(tables::Kind::View), files: files.clone() },
+                files: files.clone(),
+                warehouse,
+                client_config: settings.client_config(),
+            }
         });
+        let router = api::router(catalogs.collect(), access);
         let watched = watch(context.clone(), database, files, settings.warehouse.clone());
         context.tasks.spawn("servers", watched);
         let serving = context.clone();

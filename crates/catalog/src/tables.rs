@@ -1,4 +1,4 @@
-//! Rows of tables: name to metadata location. All but commits, which are in `commit`.
+//! Rows of tables and views: name to metadata location. All but commits, which are in `commit` and `views`.
 
 use iceberg::spec::TableMetadata;
 use tokio_postgres::{Transaction, error::SqlState};
@@ -10,15 +10,45 @@ use crate::{
     namespaces::{self, Mode},
 };
 
-/// `iceberg_type` of a table; rows of older JDBC catalogs have none. Views have another and are not shown as tables.
-const IS_TABLE: &str = "(iceberg_type = 'TABLE' OR iceberg_type IS NULL)";
+/// Which rows are meant: tables and views share their names, and neither is shown as the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Table,
+    View,
+}
 
-/// The tables of one catalog.
+impl Kind {
+    /// `iceberg_type` of the row.
+    fn stored(self) -> &'static str {
+        match self {
+            Self::Table => "TABLE",
+            Self::View => "VIEW",
+        }
+    }
+
+    /// The condition in SQL; rows of tables in older JDBC catalogs have no type.
+    fn is(self) -> &'static str {
+        match self {
+            Self::Table => "(iceberg_type = 'TABLE' OR iceberg_type IS NULL)",
+            Self::View => "iceberg_type = 'VIEW'",
+        }
+    }
+
+    fn missing(self, name: &TableName) -> CatalogError {
+        match self {
+            Self::Table => CatalogError::NoSuchTable(name.to_string()),
+            Self::View => CatalogError::NoSuchView(name.to_string()),
+        }
+    }
+}
+
+/// The tables, or the views, of one catalog.
 #[derive(Clone)]
 pub struct Tables {
     pub database: Database,
     /// `catalog_name` in the tables.
     pub catalog: String,
+    pub kind: Kind,
 }
 
 impl Tables {
@@ -28,8 +58,9 @@ impl Tables {
     /// Postgres'.
     pub async fn list(&self, namespace: &Namespace, after: &str, max: i64) -> Result<Vec<String>, CatalogError> {
         let sql = format!(
-            "SELECT table_name FROM iceberg_tables WHERE catalog_name = $1 AND table_namespace = $2 AND {IS_TABLE}
-             AND table_name COLLATE \"C\" > $3 ORDER BY table_name COLLATE \"C\" LIMIT $4"
+            "SELECT table_name FROM iceberg_tables WHERE catalog_name = $1 AND table_namespace = $2 AND {}
+             AND table_name COLLATE \"C\" > $3 ORDER BY table_name COLLATE \"C\" LIMIT $4",
+            self.kind.is()
         );
         let rows = self.database.read(&sql, &[&self.catalog, &namespace.stored(), &after, &max]).await?;
         Ok(rows.iter().map(|row| row.get(0)).collect())
@@ -42,16 +73,17 @@ impl Tables {
     pub async fn find(&self, table: &TableName) -> Result<Option<String>, CatalogError> {
         let sql = format!(
             "SELECT metadata_location FROM iceberg_tables
-             WHERE catalog_name = $1 AND table_namespace = $2 AND table_name = $3 AND {IS_TABLE}"
+             WHERE catalog_name = $1 AND table_namespace = $2 AND table_name = $3 AND {}",
+            self.kind.is()
         );
         let rows = self.database.read(&sql, &[&self.catalog, &table.namespace.stored(), &table.name]).await?;
         Ok(rows.first().and_then(|row| row.get(0)))
     }
 
     /// # Errors
-    /// `NoSuchTable`.
+    /// `NoSuchTable` or `NoSuchView`.
     pub async fn location(&self, table: &TableName) -> Result<String, CatalogError> {
-        self.find(table).await?.ok_or_else(|| CatalogError::NoSuchTable(table.to_string()))
+        self.find(table).await?.ok_or_else(|| self.kind.missing(table))
     }
 
     /// Adds a table in a transaction of the caller; its namespace must exist.
@@ -70,10 +102,11 @@ impl Tables {
         }
         let sql =
             "INSERT INTO iceberg_tables (catalog_name, table_namespace, table_name, metadata_location, iceberg_type)
-                   VALUES ($1, $2, $3, $4, 'TABLE') ON CONFLICT DO NOTHING";
-        let added =
-            transaction.execute(sql, &[&self.catalog, &table.namespace.stored(), &table.name, &location]).await?;
-        if added == 1 { Ok(()) } else { Err(CatalogError::AlreadyExists(format!("the table {table}"))) }
+                   VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
+            [&self.catalog, &table.namespace.stored(), &table.name, &location, &self.kind.stored()];
+        let added = transaction.execute(sql, &parameters).await?;
+        if added == 1 { Ok(()) } else { Err(CatalogError::AlreadyExists(format!("a table or view {table}"))) }
     }
 
     /// Points a table to new metadata if it still has the old: the compare-and-swap of a commit.
@@ -89,7 +122,8 @@ impl Tables {
     ) -> Result<(), CatalogError> {
         let sql = format!(
             "UPDATE iceberg_tables SET metadata_location = $5, previous_metadata_location = $4
-             WHERE catalog_name = $1 AND table_namespace = $2 AND table_name = $3 AND metadata_location = $4 AND {IS_TABLE}"
+             WHERE catalog_name = $1 AND table_namespace = $2 AND table_name = $3 AND metadata_location = $4 AND {}",
+            self.kind.is()
         );
         let swapped =
             transaction.execute(&sql, &[&self.catalog, &table.namespace.stored(), &table.name, &old, &new]).await?;
@@ -114,19 +148,20 @@ impl Tables {
     }
 
     /// # Errors
-    /// `NoSuchTable`.
+    /// `NoSuchTable` or `NoSuchView`.
     pub async fn drop(&self, table: &TableName) -> Result<String, CatalogError> {
         let client = self.database.connection().await?;
         let sql = format!(
-            "DELETE FROM iceberg_tables WHERE catalog_name = $1 AND table_namespace = $2 AND table_name = $3 AND {IS_TABLE}
-             RETURNING metadata_location"
+            "DELETE FROM iceberg_tables WHERE catalog_name = $1 AND table_namespace = $2 AND table_name = $3 AND {}
+             RETURNING metadata_location",
+            self.kind.is()
         );
         let row = client.query_opt(&sql, &[&self.catalog, &table.namespace.stored(), &table.name]).await?;
-        row.map(|row| row.get(0)).ok_or_else(|| CatalogError::NoSuchTable(table.to_string()))
+        row.map(|row| row.get(0)).ok_or_else(|| self.kind.missing(table))
     }
 
     /// # Errors
-    /// `NoSuchTable`, `NoSuchNamespace` of the new name, `AlreadyExists`.
+    /// `NoSuchTable` or `NoSuchView`, `NoSuchNamespace` of the new name, `AlreadyExists`.
     pub async fn rename(&self, from: &TableName, to: &TableName) -> Result<(), CatalogError> {
         let mut client = self.database.connection().await?;
         let transaction = client.transaction().await?;
@@ -136,15 +171,16 @@ impl Tables {
         }
         let sql = format!(
             "UPDATE iceberg_tables SET table_namespace = $4, table_name = $5
-             WHERE catalog_name = $1 AND table_namespace = $2 AND table_name = $3 AND {IS_TABLE}"
+             WHERE catalog_name = $1 AND table_namespace = $2 AND table_name = $3 AND {}",
+            self.kind.is()
         );
         let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
             [&self.catalog, &from.namespace.stored(), &from.name, &to.namespace.stored(), &to.name];
         match transaction.execute(&sql, &parameters).await {
-            Ok(0) => return Err(CatalogError::NoSuchTable(from.to_string())),
+            Ok(0) => return Err(self.kind.missing(from)),
             Ok(_) => {}
             Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
-                return Err(CatalogError::AlreadyExists(format!("the table {to}")));
+                return Err(CatalogError::AlreadyExists(format!("a table or view {to}")));
             }
             Err(error) => return Err(error.into()),
         }
@@ -162,7 +198,8 @@ impl Tables {
             Err(CatalogError::AlreadyExists(_)) if overwrite => {
                 let sql = format!(
                     "UPDATE iceberg_tables SET previous_metadata_location = metadata_location, metadata_location = $4
-                     WHERE catalog_name = $1 AND table_namespace = $2 AND table_name = $3 AND {IS_TABLE}"
+                     WHERE catalog_name = $1 AND table_namespace = $2 AND table_name = $3 AND {}",
+                    self.kind.is()
                 );
                 let changed = transaction
                     .execute(&sql, &[&self.catalog, &table.namespace.stored(), &table.name, &location])

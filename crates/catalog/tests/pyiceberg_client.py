@@ -12,6 +12,7 @@ from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.transforms import IdentityTransform
 from pyiceberg.types import LongType, NestedField, StringType
+from pyiceberg.view.metadata import SQLViewRepresentation, ViewVersion
 
 rest_url, database_url, s3_endpoint = sys.argv[1:]
 # Nothing but the address: the object store's settings come from the catalog.
@@ -63,6 +64,18 @@ assert rest.load_table(name).scan().to_arrow().num_rows == 2
 sql.create_namespace("by_sql")
 sql.create_table("by_sql.t", schema)
 assert rest.table_exists(("by_sql", "t"))
+
+# Views.
+view = ("stage", "storefront", "ids")
+text = SQLViewRepresentation(type="sql", sql="SELECT id FROM orders", dialect="spark")
+version = ViewVersion(version_id=1, schema_id=0, representations=[text], default_namespace=("stage", "storefront"))
+made = rest.create_view(view, Schema(NestedField(1, "id", LongType(), required=False)), version, properties={"a": "b"})
+assert rest.list_views(("stage", "storefront")) == [view]
+assert rest.view_exists(view) and not rest.table_exists(view)
+assert rest.load_view(view).metadata == made.metadata
+assert rest.load_view(view).metadata.versions[0].representations[0].root.sql == text.sql
+rest.drop_view(view)
+assert not rest.view_exists(view)
 
 rest.rename_table(name, ("stage", "storefront", "sales"))
 rest.purge_table(("stage", "storefront", "sales"))

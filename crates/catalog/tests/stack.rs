@@ -22,6 +22,7 @@ pub struct Stack {
     pub s3_port: u16,
     pub database: String,
     pub gate: Gate,
+    more: Vec<(&'static str, &'static str)>,
     catalog: Binary,
     _objects: Binary,
     _dir: tempfile::TempDir,
@@ -29,6 +30,11 @@ pub struct Stack {
 
 impl Stack {
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// With settings of its own.
+    pub async fn start_with(more: &[(&'static str, &'static str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (port, s3_port) = (testkit::free_port(), testkit::free_port());
         let settings = [("S3_PORT", &*s3_port.to_string()), ("OBJECT_SERVER_DIR", dir.path().to_str().unwrap())];
@@ -36,9 +42,9 @@ impl Stack {
         objects.wait_port(s3_port).await;
         let database = testkit::fresh_name("catalog");
         let gate = Gate::open(testkit::postgres().await.port).await;
-        let catalog = spawn(port, s3_port, gate.port, &database);
-        let mut stack =
-            Self { http: reqwest::Client::new(), port, s3_port, database, gate, catalog, _objects: objects, _dir: dir };
+        let catalog = spawn(port, s3_port, gate.port, &database, more);
+        let (http, more) = (reqwest::Client::new(), more.to_vec());
+        let mut stack = Self { http, port, s3_port, database, gate, more, catalog, _objects: objects, _dir: dir };
         stack.wait_healthy().await;
         stack
     }
@@ -54,7 +60,7 @@ impl Stack {
     }
 
     pub async fn restart(&mut self) {
-        self.catalog = spawn(self.port, self.s3_port, self.gate.port, &self.database);
+        self.catalog = spawn(self.port, self.s3_port, self.gate.port, &self.database, &self.more);
         self.wait_healthy().await;
     }
 
@@ -133,7 +139,7 @@ async fn answer(response: reqwest::Response) -> (u16, Value) {
     (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
 }
 
-fn spawn(port: u16, s3_port: u16, postgres_port: u16, database: &str) -> Binary {
+fn spawn(port: u16, s3_port: u16, postgres_port: u16, database: &str, more: &[(&str, &str)]) -> Binary {
     let settings = [
         ("CATALOG_PORT", port.to_string()),
         ("S3_ENDPOINT", format!("http://127.0.0.1:{s3_port}")),
@@ -142,7 +148,8 @@ fn spawn(port: u16, s3_port: u16, postgres_port: u16, database: &str) -> Binary 
         ("AWS_ACCESS_KEY_ID", "minio".to_owned()),
         ("AWS_SECRET_ACCESS_KEY", "minio123".to_owned()),
     ];
-    let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let settings = settings.iter().map(|(name, value)| (*name, value.as_str()));
+    let settings: Vec<_> = settings.chain(more.iter().copied()).collect();
     Binary::spawn("catalog", &settings)
 }
 

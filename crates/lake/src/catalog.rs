@@ -11,13 +11,17 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use iceberg::{
     NamespaceIdent, TableIdent, TableRequirement, TableUpdate,
-    spec::{Schema, TableMetadataRef, UnboundPartitionSpec},
+    spec::{Schema, SortOrder, TableMetadataRef, UnboundPartitionSpec},
 };
 use iceberg_catalog_rest::{
     CommitTableRequest, CommitTableResponse, CreateNamespaceRequest, CreateTableRequest, ListNamespaceResponse,
     ListTablesResponse, LoadTableResult,
 };
-use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use model::secret::Secret;
+use reqwest::{
+    Method, RequestBuilder, Response, StatusCode,
+    header::{AUTHORIZATION, HeaderMap, HeaderValue},
+};
 
 use crate::error::{LakeError, Result};
 
@@ -47,6 +51,8 @@ pub enum CommitError {
 pub struct Creation {
     pub schema: Schema,
     pub partition_spec: Option<UnboundPartitionSpec>,
+    /// In which order its files keep their rows.
+    pub sort_order: Option<SortOrder>,
     pub properties: HashMap<String, String>,
 }
 
@@ -83,13 +89,21 @@ pub struct RestCatalog {
 }
 
 impl RestCatalog {
-    /// A client; the first request reads the server's configuration.
+    /// A client, which shows `token` if there is one; the first request reads the server's configuration.
     ///
     /// # Errors
     /// When the HTTP client cannot be set up.
-    pub fn new(url: &str, warehouse: &str) -> Result<Self> {
+    pub fn new(url: &str, warehouse: &str, token: Option<&Secret>) -> Result<Self> {
+        let mut headers = HeaderMap::new();
+        if let Some(token) = token.filter(|token| !token.expose().is_empty()) {
+            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
+                .map_err(|_| LakeError::definite("CATALOG_TOKEN holds characters that no header may have"))?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
         let http = reqwest::Client::builder()
             .timeout(REQUEST_TIMEOUT)
+            .default_headers(headers)
             .build()
             .map_err(|error| LakeError::definite(format!("set up the catalog's client: {error}")))?;
         let url = url.trim_end_matches('/').to_owned();
@@ -211,7 +225,7 @@ impl Catalog for RestCatalog {
             location: None,
             schema: creation.schema,
             partition_spec: creation.partition_spec,
-            write_order: None,
+            write_order: creation.sort_order,
             stage_create: None,
             properties: creation.properties,
         };

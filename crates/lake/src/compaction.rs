@@ -90,7 +90,7 @@ async fn merge(
     let rows = in_order(&concat_batches(&schema, &batches)?)?;
     let spec = metadata.default_partition_spec().as_ref().clone();
     let key = PartitionKey::new(spec, metadata.current_schema().clone(), partition.clone());
-    let mut merged = Files::create(metadata, tables.file_io(), Some(key)).await?;
+    let mut merged = Files::create(metadata, tables.file_io(), Some(key))?;
     merged.write(rows).await?;
     merged.close().await
 }

@@ -3,6 +3,7 @@
 mod catalog;
 mod compaction;
 mod error;
+pub mod failpoint;
 mod freshness;
 mod http;
 mod keys;
@@ -54,7 +55,8 @@ const RUNS_WAITING_MAX: usize = 16;
 pub fn main() -> ExitCode {
     service::run("lake", async |context| {
         let settings = Settings::parse();
-        let catalog = Arc::new(RestCatalog::new(&settings.catalog_url, &settings.warehouse)?);
+        let catalog =
+            Arc::new(RestCatalog::new(&settings.catalog_url, &settings.warehouse, settings.catalog_token.as_ref())?);
         let tables = Tables::new(catalog, settings.file_io())?;
         let engine = Engine::new(tables.clone())?;
         match settings.command.as_ref().unwrap_or(&Command::Watch) {

@@ -96,7 +96,8 @@ impl Catalog for MemoryCatalog {
         let location = format!("{}/{}-{id}", self.root, table.to_string().replace('.', "/"));
         let new =
             TableCreation::builder().name(table.name().to_owned()).location(location.clone()).schema(creation.schema);
-        let new = new.properties(creation.properties).partition_spec_opt(creation.partition_spec).build();
+        let new = new.properties(creation.properties).partition_spec_opt(creation.partition_spec);
+        let new = new.sort_order_opt(creation.sort_order).build();
         let metadata = TableMetadataBuilder::from_table_creation(new)?.build()?.metadata;
         let loaded = Loaded { metadata_location: format!("{location}/metadata/0.json"), metadata: Arc::new(metadata) };
         let mut tables = self.tables.lock().unwrap();

@@ -25,8 +25,10 @@ pub mod property {
     pub const MODEL: &str = "haus.model";
     /// Offsets below the next ones whose object is set aside, per partition, JSON object `{"0":[[start,next]]}`.
     pub const HOLES: &str = "haus.holes";
+    /// Truncates that a shape table has met, JSON array of `[commit time in microseconds, LSN]`.
+    pub const TRUNCATES: &str = "haus.truncates";
     /// What describes the rows of a snapshot, and so is kept in its summary too.
-    pub const OF_SNAPSHOT: [&str; 4] = [NEXT_OFFSETS, HOLES, INPUTS, MODEL];
+    pub const OF_SNAPSHOT: [&str; 5] = [NEXT_OFFSETS, HOLES, TRUNCATES, INPUTS, MODEL];
 }
 
 /// What the current snapshot says under `name`: its own summary, or that of the nearest ancestor that says it (another

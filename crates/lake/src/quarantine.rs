@@ -140,7 +140,9 @@ impl Quarantine {
             None if set_aside.is_empty() => return Ok(()),
             None => {
                 let (schema, properties) = (schema::build(&columns(), &[])?, layers::table_properties());
-                self.tables.create(&ident, Creation { schema, partition_spec: None, properties }).await?
+                self.tables
+                    .create(&ident, Creation { schema, partition_spec: None, sort_order: None, properties })
+                    .await?
             }
         };
         let wanted: BTreeSet<(i32, i64)> = set_aside.iter().map(SetAside::key).collect();

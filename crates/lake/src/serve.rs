@@ -195,7 +195,7 @@ impl Serve {
         let schema = build(&wanted(result)?, &[])?;
         tracing::info!(table = %ident, "creating the mart");
         let properties = layers::table_properties();
-        self.tables.create(ident, Creation { schema, partition_spec: None, properties }).await
+        self.tables.create(ident, Creation { schema, partition_spec: None, sort_order: None, properties }).await
     }
 }
 

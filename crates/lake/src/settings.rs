@@ -45,6 +45,9 @@ pub struct Settings {
     /// Warehouse in the catalog.
     #[arg(long, env = "CATALOG_WAREHOUSE", default_value = "s3://lakehouse/", global = true)]
     pub warehouse: String,
+    /// Token that the catalog wants to see, if it does.
+    #[arg(long, env = "CATALOG_TOKEN", hide_env_values = true, global = true)]
+    pub catalog_token: Option<Secret>,
     /// Schema registry, asked for key columns. Empty: a column named id is the key.
     #[arg(long, env = "SCHEMA_REGISTRY_URL", default_value = "http://127.0.0.1:8081", global = true)]
     pub registry_url: String,

@@ -40,8 +40,9 @@ use crate::{
     tables::{
         TableState, Tables,
         commit::{Change, Evolved, evolve},
+        order,
         schema::{self, Wanted},
-        write::{Files, write_partitioned},
+        write::{Files, bloom_filters, write_partitioned},
     },
 };
 
@@ -225,14 +226,17 @@ impl Stage {
     async fn create(&self, ident: &TableIdent, topic: &str, columns: &[SourceColumn]) -> Result<Arc<TableState>> {
         let key = self.keys.of(topic, columns).await?;
         let schema = schema::build(&stage_columns(columns), &[])?;
+        let sort_order = Some(order::by(&schema, &[names::PARTITION, names::OFFSET])?);
         let ts = schema.field_id_by_name(names::TS).ok_or_else(|| LakeError::definite("no _ts"))?;
         let spec =
             UnboundPartitionSpec::builder().add_partition_field(ts, format!("{}_day", names::TS), Transform::Day)?;
         let mut properties = layers::table_properties();
         properties.insert(property::TOPIC.into(), topic.into());
+        properties.extend(bloom_filters(&key));
         properties.insert(property::KEY_COLUMNS.into(), serde_json::Value::from(key).to_string());
         tracing::info!(table = %ident, topic, "creating the stage table");
-        self.tables.create(ident, Creation { schema, partition_spec: Some(spec.build()), properties }).await
+        let creation = Creation { schema, partition_spec: Some(spec.build()), sort_order, properties };
+        self.tables.create(ident, creation).await
     }
 
     async fn publish(&self, state: &TableState, intake: Intake) -> Result<Staged> {
@@ -264,7 +268,7 @@ impl Stage {
                             metadata.current_schema().clone(),
                             Struct::from_iter([Some(Literal::date(day))]),
                         );
-                        none.insert(Files::create(metadata, self.tables.file_io(), Some(key)).await?)
+                        none.insert(Files::create(metadata, self.tables.file_io(), Some(key))?)
                     }
                 };
                 files.write(rows).await?;

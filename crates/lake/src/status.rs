@@ -62,9 +62,14 @@ impl Status {
         self.lock().notes.insert(part.to_owned(), text);
     }
 
-    /// Events were staged.
-    pub fn staged(&self, committed_us: &[i64]) {
-        self.lock().freshness.staged(committed_us);
+    /// Events of a topic were staged.
+    pub fn staged(&self, topic: &str, committed_us: &[i64]) {
+        self.lock().freshness.staged(topic, committed_us);
+    }
+
+    /// All of a topic that is staged is in shape now.
+    pub fn shaped(&self, topic: &str) {
+        self.lock().freshness.shaped(topic, now_ms());
     }
 
     /// All that is staged is served now.

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     compaction,
     error::{LakeError, Result},
-    layers,
+    failpoint, layers,
     serve::{Serve, Served},
     shape::Shape,
     stage::Stage,
@@ -164,6 +164,9 @@ impl Watch {
         self.jobs.status.set("landing zone", Ok(()));
         self.refresh().await;
         self.topics_pass(&mut pass).await;
+        if pass.shaped_events > 0 {
+            failpoint::hit(failpoint::SHAPED);
+        }
         let serving = Instant::now();
         match self.jobs.serve.run().await {
             Ok(served) => {
@@ -297,7 +300,7 @@ async fn topic_pass(jobs: &Jobs, topic: &str, partitions: &[i32]) -> TopicPass {
             done.rows = staged.rows;
             done.objects = staged.objects;
             done.behind |= staged.more;
-            jobs.status.staged(&staged.committed_us);
+            jobs.status.staged(topic, &staged.committed_us);
             let stuck: Vec<String> = staged.problems();
             jobs.status
                 .set(&format!("stage of {topic}"), if stuck.is_empty() { Ok(()) } else { Err(stuck.join("; ")) });
@@ -307,12 +310,18 @@ async fn topic_pass(jobs: &Jobs, topic: &str, partitions: &[i32]) -> TopicPass {
             return done;
         }
     }
+    if done.objects > 0 {
+        failpoint::hit(failpoint::STAGED);
+    }
     done.stage_time = started.elapsed();
     let started = Instant::now();
     match Box::pin(jobs.shape.run_topic(topic)).await {
         Ok(shaped) => {
             done.events = shaped.events;
             done.behind |= shaped.more;
+            if !done.behind {
+                jobs.status.shaped(topic);
+            }
             jobs.status.set(topic, Ok(()));
             if let Some(why) = shaped.skipped {
                 jobs.status.note(topic, why);

@@ -1,5 +1,7 @@
 //! `GET /v1/config`: what a client has to know before its first request.
 
+use std::sync::Arc;
+
 use axum::{
     Json,
     extract::{Query, State},
@@ -7,11 +9,11 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answer, Shared};
-use crate::error::CatalogError;
+use super::{Answer, Catalog};
+use crate::{error::CatalogError, receipts};
 
-/// What is served, so that clients do not try the rest (views, scan planning).
-const ENDPOINTS: [&str; 16] = [
+/// What is served, so that clients do not try the rest (scan planning).
+const ENDPOINTS: [&str; 24] = [
     "GET /v1/{prefix}/namespaces",
     "POST /v1/{prefix}/namespaces",
     "GET /v1/{prefix}/namespaces/{namespace}",
@@ -28,6 +30,14 @@ const ENDPOINTS: [&str; 16] = [
     "POST /v1/{prefix}/namespaces/{namespace}/tables/{table}/metrics",
     "POST /v1/{prefix}/tables/rename",
     "POST /v1/{prefix}/transactions/commit",
+    "GET /v1/{prefix}/namespaces/{namespace}/views",
+    "POST /v1/{prefix}/namespaces/{namespace}/views",
+    "GET /v1/{prefix}/namespaces/{namespace}/views/{view}",
+    "HEAD /v1/{prefix}/namespaces/{namespace}/views/{view}",
+    "POST /v1/{prefix}/namespaces/{namespace}/views/{view}",
+    "DELETE /v1/{prefix}/namespaces/{namespace}/views/{view}",
+    "POST /v1/{prefix}/namespaces/{namespace}/register-view",
+    "POST /v1/{prefix}/views/rename",
 ];
 
 #[derive(Deserialize)]
@@ -35,14 +45,18 @@ pub struct Asked {
     warehouse: Option<String>,
 }
 
-pub async fn show(State(catalog): Shared, Query(asked): Query<Asked>) -> Answer<Json<Value>> {
-    let warehouse = catalog.warehouse.trim_end_matches('/');
-    if let Some(asked) = asked.warehouse.as_deref().map(|asked| asked.trim_end_matches('/'))
-        && !asked.is_empty()
-        && asked != warehouse
-        && asked != catalog.tables.catalog
-    {
-        return Err(CatalogError::NoSuchWarehouse(asked.to_owned()));
-    }
-    Ok(Json(json!({ "defaults": catalog.client_config, "overrides": {}, "endpoints": ENDPOINTS })))
+pub async fn show(State(catalogs): State<Arc<Vec<Arc<Catalog>>>>, Query(asked): Query<Asked>) -> Answer<Json<Value>> {
+    let asked = asked.warehouse.as_deref().map(|asked| asked.trim_end_matches('/')).unwrap_or_default();
+    let is = |catalog: &&Arc<Catalog>| {
+        asked.is_empty() || asked == catalog.warehouse.trim_end_matches('/') || asked == catalog.tables.catalog
+    };
+    let place = catalogs.iter().position(|catalog| is(&catalog));
+    let place = place.ok_or_else(|| CatalogError::NoSuchWarehouse(asked.to_owned()))?;
+    let catalog = &catalogs[place];
+    // The first needs no prefix.
+    let overrides = if place == 0 { json!({}) } else { json!({ "prefix": catalog.tables.catalog }) };
+    Ok(Json(json!({
+        "defaults": catalog.client_config, "overrides": overrides, "endpoints": ENDPOINTS,
+        "idempotency-key-lifetime": receipts::LIFETIME,
+    })))
 }

@@ -5,7 +5,11 @@ use std::{collections::HashMap, sync::Arc};
 use axum::{
     Json,
     extract::{Path, Query, State},
-    http::StatusCode,
+    http::{
+        HeaderMap, HeaderValue, StatusCode,
+        header::{ETAG, IF_NONE_MATCH},
+    },
+    response::{IntoResponse, Response},
 };
 use iceberg::{
     MetadataLocation, TableCreation, TableIdent,
@@ -19,12 +23,17 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Answer, Catalog, Shared, body::Body, namespaces::InNamespace};
+use super::{
+    Answer, Catalog, Shared,
+    body::{Body, Keyed},
+    namespaces::InNamespace,
+};
 use crate::{
     commit::{Change, Located},
     error::CatalogError,
     names::{Namespace, TableName, own_folder, table_location},
     purge,
+    tables::Tables,
 };
 
 #[derive(Deserialize)]
@@ -64,17 +73,44 @@ pub async fn list(
     Path(path): Path<InNamespace>,
     Query(listing): Query<Listing>,
 ) -> Answer<Json<Value>> {
+    page(&catalog, &catalog.tables, &path, &listing).await
+}
+
+/// One page of the names of tables or views.
+pub async fn page(catalog: &Catalog, rows: &Tables, path: &InNamespace, listing: &Listing) -> Answer<Json<Value>> {
     let namespace = Namespace::from_path(&path.namespace)?;
     catalog.namespaces.require(&namespace).await?;
     let size = listing.page_size.filter(|size| *size > 0).map_or(i64::from(u32::MAX), i64::from);
-    let mut names =
-        catalog.tables.list(&namespace, listing.page_token.as_deref().unwrap_or_default(), size + 1).await?;
+    let mut names = rows.list(&namespace, listing.page_token.as_deref().unwrap_or_default(), size + 1).await?;
     let more = names.len() as i64 > size;
     names.truncate(usize::try_from(size).unwrap_or(usize::MAX));
     let next = names.last().filter(|_| more);
     let identifiers: Vec<_> =
         names.iter().map(|name| json!({ "namespace": namespace.levels(), "name": name })).collect();
     Ok(Json(json!({ "identifiers": identifiers, "next-page-token": next })))
+}
+
+/// What a client that has loaded the table may ask with later: metadata files never change, and no two have one name.
+fn etag(location: &str) -> Option<HeaderValue> {
+    let name = location.rsplit('/').next()?;
+    name.is_ascii().then(|| HeaderValue::from_str(&format!("\"{name}\"")).ok()).flatten()
+}
+
+/// An answer with its table's tag.
+fn tagged(location: &str, body: impl IntoResponse) -> Response {
+    let mut response = body.into_response();
+    if let Some(tag) = etag(location) {
+        response.headers_mut().insert(ETAG, tag);
+    }
+    response
+}
+
+/// Whether the client has what it asks for.
+fn is_unchanged(headers: &HeaderMap, location: &str) -> bool {
+    let Some(tag) = etag(location) else { return false };
+    let Ok(tag) = tag.to_str() else { return false };
+    let listed = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    listed.flat_map(|value| value.split(',')).any(|known| known.trim().trim_start_matches("W/") == tag)
 }
 
 fn loaded(catalog: &Catalog, location: Option<String>, metadata: &TableMetadata) -> Json<LoadTableResult> {
@@ -90,7 +126,7 @@ pub async fn create(
     State(catalog): Shared,
     Path(path): Path<InNamespace>,
     Body(request): Body<CreateTableRequest>,
-) -> Answer<Json<LoadTableResult>> {
+) -> Answer<Response> {
     let table = TableName::new(Namespace::from_path(&path.namespace)?, &request.name)?;
     let namespace_properties = catalog.namespaces.load(&table.namespace).await?;
     if catalog.tables.find(&table).await?.is_some() {
@@ -99,7 +135,7 @@ pub async fn create(
     let staged = request.stage_create.unwrap_or(false);
     let metadata = new_table(&catalog.warehouse, &table, request, &namespace_properties)?;
     if staged {
-        return Ok(loaded(&catalog, None, &metadata));
+        return Ok(loaded(&catalog, None, &metadata).into_response());
     }
     let metadata = Arc::new(metadata);
     let location = MetadataLocation::new_with_metadata(metadata.location(), &metadata);
@@ -117,7 +153,7 @@ pub async fn create(
     });
     running.await.map_err(|lost| CatalogError::CommitStateUnknown(lost.to_string()))??;
     tracing::info!(%table, location, "table made");
-    Ok(loaded(&catalog, Some(location), &metadata))
+    Ok(tagged(&location, loaded(&catalog, Some(location.clone()), &metadata)))
 }
 
 /// Metadata of a new table, as the request describes it. No I/O.
@@ -160,22 +196,26 @@ pub async fn register(
     State(catalog): Shared,
     Path(path): Path<InNamespace>,
     Body(request): Body<RegisterTableRequest>,
-) -> Answer<Json<LoadTableResult>> {
+) -> Answer<Response> {
     let table = TableName::new(Namespace::from_path(&path.namespace)?, &request.name)?;
     let metadata = catalog.files.read(&request.metadata_location).await.map_err(|error| match error {
         CatalogError::Internal(reason) => CatalogError::BadRequest(reason),
         other => other,
     })?;
     catalog.tables.register(&table, &request.metadata_location, request.overwrite.unwrap_or(false)).await?;
-    Ok(loaded(&catalog, Some(request.metadata_location), &metadata))
+    let location = request.metadata_location;
+    Ok(tagged(&location, loaded(&catalog, Some(location.clone()), &metadata)))
 }
 
-pub async fn load(State(catalog): Shared, Path(path): Path<InTable>) -> Answer<Json<LoadTableResult>> {
+pub async fn load(State(catalog): Shared, Path(path): Path<InTable>, headers: HeaderMap) -> Answer<Response> {
     let table = path.name()?;
     let mut location = catalog.tables.location(&table).await?;
+    if is_unchanged(&headers, &location) {
+        return Ok(tagged(&location, StatusCode::NOT_MODIFIED));
+    }
     loop {
         match catalog.files.read(&location).await {
-            Ok(metadata) => return Ok(loaded(&catalog, Some(location), &metadata)),
+            Ok(metadata) => return Ok(tagged(&location, loaded(&catalog, Some(location.clone()), &metadata))),
             // Old metadata may have been removed by a commit since its location was read.
             Err(CatalogError::Internal(reason)) => {
                 let now = catalog.tables.location(&table).await?;
@@ -197,19 +237,23 @@ pub async fn exists(State(catalog): Shared, Path(path): Path<InTable>) -> Answer
 pub async fn commit(
     State(catalog): Shared,
     Path(path): Path<InTable>,
-    Body(request): Body<CommitTableRequest>,
-) -> Answer<Json<CommitTableResponse>> {
+    Keyed { body: request, receipt }: Keyed<CommitTableRequest>,
+) -> Answer<Response> {
     let table = path.name()?;
     let change = Change { table: table.clone(), requirements: request.requirements, updates: request.updates };
-    match catalog.commits.commit(vec![change]).await?.into_iter().next() {
+    match catalog.commits.commit(vec![change], receipt).await?.into_iter().next() {
         Some(Located { location, metadata }) => {
-            Ok(Json(CommitTableResponse { metadata_location: location, metadata: (*metadata).clone() }))
+            let answer = CommitTableResponse { metadata_location: location.clone(), metadata: (*metadata).clone() };
+            Ok(tagged(&location, Json(answer)))
         }
         None => Err(CatalogError::CommitStateUnknown(format!("no answer for {table}"))),
     }
 }
 
-pub async fn commit_many(State(catalog): Shared, Body(transaction): Body<Transaction>) -> Answer<StatusCode> {
+pub async fn commit_many(
+    State(catalog): Shared,
+    Keyed { body: transaction, receipt }: Keyed<Transaction>,
+) -> Answer<StatusCode> {
     let mut changes: Vec<Change> = Vec::with_capacity(transaction.table_changes.len());
     for request in transaction.table_changes {
         let ident: TableIdent = request
@@ -221,7 +265,7 @@ pub async fn commit_many(State(catalog): Shared, Body(transaction): Body<Transac
         }
         changes.push(Change { table, requirements: request.requirements, updates: request.updates });
     }
-    catalog.commits.commit(changes).await?;
+    catalog.commits.commit(changes, receipt).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -35,7 +35,7 @@ use self::{
 };
 use crate::{
     error::{LakeError, Result},
-    layers,
+    failpoint, layers,
     tables::{
         TableState, Tables,
         commit::{Basis, Change, now_ms},
@@ -180,6 +180,7 @@ impl Maintenance {
                 Err(LakeError::Conflict { .. }) => continue,
                 done => done?,
             };
+            failpoint::hit(failpoint::EXPIRED);
             (report.snapshots_expired, report.refs_expired) = (expiry.snapshots.len(), expiry.refs.len());
             if collects(&state) {
                 report.files_deleted = files.len();

@@ -191,7 +191,7 @@ async fn packed(
         }
         let spec = metadata.default_partition_spec().as_ref().clone();
         let key = PartitionKey::new(spec, metadata.current_schema().clone(), partition);
-        let mut out = Files::create(metadata, tables.file_io(), Some(key)).await?;
+        let mut out = Files::create(metadata, tables.file_io(), Some(key))?;
         out.write(rows).await?;
         return out.close().await;
     };

@@ -30,7 +30,7 @@ pub async fn apply(target: &Target<'_>, events: &Events) -> Result<Rewritten> {
     let mut last_rows = Vec::with_capacity(events.chains.len());
     let mut place: Vec<Option<usize>> = Vec::with_capacity(events.chains.len());
     for (_, last) in &events.chains {
-        if events.is_delete(*last) {
+        if events.is_delete(*last) || target.truncated(*last).is_some() {
             place.push(None);
         } else {
             place.push(Some(last_rows.len()));

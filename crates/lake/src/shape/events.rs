@@ -11,7 +11,7 @@ use iceberg::{
     spec::{Datum, ManifestEntryRef, PrimitiveLiteral},
 };
 
-use super::{keys::KeyCodec, unchanged};
+use super::{keys::KeyCodec, truncates::Truncates, unchanged};
 use crate::{
     error::{LakeError, Result},
     offsets::{Holes, NextOffsets},
@@ -133,6 +133,8 @@ pub struct Events {
     pub next_of_key: Vec<Option<usize>>,
     /// First and last event of each distinct key, sorted by key.
     pub chains: Vec<(usize, usize)>,
+    /// Truncates among them; they have no key.
+    pub truncates: Truncates,
 }
 
 impl Events {
@@ -141,10 +143,12 @@ impl Events {
     /// # Errors
     /// When a key column is missing.
     pub fn of(rows: &RecordBatch, codec: &KeyCodec) -> Result<Self> {
+        let truncates = Truncates::among(rows);
         let has_key = has_key(rows.num_rows(), &codec.arrays(rows)?);
         let keyless = has_key.len() - has_key.true_count();
-        if keyless > 0 {
-            tracing::warn!(events = keyless, "events without a key (truncates) are left out of shape");
+        let unknown = keyless.saturating_sub(crate::raw::convert::is_op(rows, "t").true_count());
+        if unknown > 0 {
+            tracing::warn!(events = unknown, "events without a key are left out of shape");
         }
         let rows = if keyless == 0 { rows.clone() } else { filter_record_batch(rows, &has_key)? };
         let keys = codec.rows(&rows)?;
@@ -161,7 +165,7 @@ impl Events {
         let mut chains: Vec<(usize, usize)> = seen.into_values().collect();
         chains.sort_by(|a, b| keys.row(a.0).cmp(&keys.row(b.0)));
         let rows = unchanged::along_chains(&rows, &next_of_key, |row| deleted.value(row))?;
-        Ok(Self { rows, keys, deleted, next_of_key, chains })
+        Ok(Self { rows, keys, deleted, next_of_key, chains, truncates })
     }
 
     /// Key of the chain at `index` of [`Self::chains`].

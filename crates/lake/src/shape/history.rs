@@ -58,13 +58,14 @@ pub fn own_columns() -> Vec<Wanted> {
 /// When storage fails.
 pub async fn apply(target: &Target<'_>, events: &Events) -> Result<Rewritten> {
     let schema = target.schema()?;
-    let versions = conform(&versions(events)?, &schema)?;
-    let (open, place) = open_versions(events);
+    let versions = conform(&versions(target, events)?, &schema)?;
+    let (open, place) = open_versions(target, events);
     let open = take_record_batch(&versions, &UInt64Array::from(open))?;
     let (closed_files, leaves) = split_files(target.metadata, &target.state.files);
     let mut out = target.rewrite(&leaves, events, &open, &place).await?;
+    let has_ended = |row: usize| events.next_of_key[row].is_some() || target.truncated(row).is_some();
     let closed: BooleanArray =
-        (0..versions.num_rows()).map(|row| Some(!events.is_delete(row) && events.next_of_key[row].is_some())).collect();
+        (0..versions.num_rows()).map(|row| Some(!events.is_delete(row) && has_ended(row))).collect();
     let closed = filter_record_batch(&versions, &closed)?;
     let mut closed = vec![unchanged::from_table(closed, &out.replaced, target.codec)?];
     for batch in std::mem::take(&mut out.replaced) {
@@ -77,13 +78,18 @@ pub async fn apply(target: &Target<'_>, events: &Events) -> Result<Rewritten> {
 }
 
 /// Each event as a version: the stage row with the history's own columns.
-fn versions(events: &Events) -> Result<RecordBatch> {
+fn versions(target: &Target<'_>, events: &Events) -> Result<RecordBatch> {
     let from = events.commit_times()?;
     let times = from.as_primitive_opt::<TimestampMicrosecondType>();
     let times = times.ok_or_else(|| LakeError::definite("stage _ts is no timestamp in microseconds"))?;
     let next = |row: usize| events.next_of_key[row].filter(|next| times.is_valid(*next));
-    let to: TimestampMicrosecondArray = (0..times.len()).map(|row| next(row).map(|next| times.value(next))).collect();
-    let current: BooleanArray = events.next_of_key.iter().map(|next| Some(next.is_none())).collect();
+    let end = |row: usize| match (next(row).map(|next| times.value(next)), target.truncated(row)) {
+        (Some(next), Some(truncated)) => Some(next.min(truncated)),
+        (next, truncated) => next.or(truncated),
+    };
+    let to: TimestampMicrosecondArray = (0..times.len()).map(end).collect();
+    let is_open = |row: usize| events.next_of_key[row].is_none() && target.truncated(row).is_none();
+    let current: BooleanArray = (0..times.len()).map(|row| Some(is_open(row))).collect();
     let op = Arc::new(operations(&events.rows)?.clone());
     let own: [(&str, ArrayRef); 4] = [
         (columns::VALID_FROM, from.clone()),
@@ -95,12 +101,13 @@ fn versions(events: &Events) -> Result<RecordBatch> {
 }
 
 /// The last version of each chain, as row numbers, and where each chain's is.
-fn open_versions(events: &Events) -> (Vec<u64>, Vec<Option<usize>>) {
+fn open_versions(target: &Target<'_>, events: &Events) -> (Vec<u64>, Vec<Option<usize>>) {
     let mut rows = Vec::with_capacity(events.chains.len());
     let mut place = Vec::with_capacity(events.chains.len());
     for (_, last) in &events.chains {
-        place.push((!events.is_delete(*last)).then_some(rows.len()));
-        if !events.is_delete(*last) {
+        let is_open = !events.is_delete(*last) && target.truncated(*last).is_none();
+        place.push(is_open.then_some(rows.len()));
+        if is_open {
             rows.push(*last as u64);
         }
     }
@@ -114,16 +121,30 @@ fn close(target: &Target<'_>, events: &Events, rows: &RecordBatch) -> Result<Rec
     let first: HashMap<&[u8], usize> =
         events.chains.iter().enumerate().map(|(chain, (first, _))| (events.key(chain), *first)).collect();
     let keys = target.codec.rows(rows)?;
+    let truncated = target.truncates.of_rows(rows, columns::VALID_FROM);
     let to: TimestampMicrosecondArray = (0..rows.num_rows())
         .map(|row| {
-            first.get(keys.row(row).data()).filter(|first| times.is_valid(**first)).map(|first| times.value(*first))
+            let first = first.get(keys.row(row).data()).filter(|first| times.is_valid(**first));
+            let next = first.map(|first| times.value(*first));
+            match truncated.get(row).copied().flatten() {
+                Some(truncated) => Some(next.map_or(truncated, |next| next.min(truncated))),
+                None => next,
+            }
         })
         .collect();
+    conform(&ended(rows, to)?, &target.schema()?)
+}
+
+/// Versions that end at these times.
+///
+/// # Errors
+/// When there are not as many times as rows.
+pub fn ended(rows: &RecordBatch, to: TimestampMicrosecondArray) -> Result<RecordBatch> {
     let own: [(&str, ArrayRef); 2] = [
-        (columns::VALID_TO, Arc::new(to.with_timezone_opt(times.timezone()))),
+        (columns::VALID_TO, Arc::new(to.with_timezone("+00:00"))),
         (columns::IS_CURRENT, Arc::new(BooleanArray::from(vec![false; rows.num_rows()]))),
     ];
-    conform(&with_columns(rows, own)?, &target.schema()?)
+    with_columns(rows, own)
 }
 
 /// Replaces or adds columns.

@@ -5,6 +5,8 @@
 //! offsets by one commit, compare-and-swap. Neither compaction nor expiry of stage disturbs that.
 //! The stream is an upsert stream: an update or delete of a key that was never seen is normal.
 //!
+//! A truncate of the source empties them.
+//!
 //! Cost follows the changes: only data files whose key range holds a changed key are rewritten.
 
 pub mod current;
@@ -13,6 +15,7 @@ pub mod history;
 pub mod keys;
 pub mod leaves;
 pub mod rewrite;
+pub mod truncates;
 pub mod unchanged;
 
 use std::sync::Arc;
@@ -22,18 +25,21 @@ use iceberg::TableIdent;
 use self::{
     events::{Events, OFFSETS_MAX, Span},
     keys::KeyCodec,
-    rewrite::Target,
+    rewrite::{Rewritten, Target},
+    truncates::Truncates,
 };
 use crate::{
     catalog::Creation,
     error::{LakeError, Result},
-    layers,
+    failpoint, layers,
     offsets::{Holes, NextOffsets, key_columns, property},
     raw::convert::names,
     tables::{
         TableState, Tables,
         commit::{Change, evolve},
+        order,
         schema::{self, Wanted, WantedType},
+        write::bloom_filters,
     },
 };
 
@@ -88,6 +94,9 @@ impl Shape {
                 self.tables.load(&ident).await?;
             }
             let step = step?;
+            if form == Form::Current && step.committed {
+                failpoint::hit(failpoint::CURRENT_SHAPED);
+            }
             done.events = done.events.max(step.events);
             done.committed |= step.committed;
             done.more |= step.more;
@@ -139,6 +148,7 @@ impl Shape {
                 &mut read.insert((span.clone(), events)).1
             }
         };
+        let met = Truncates::of(state.metadata())?;
         let target = Target {
             tables: &self.tables,
             state: &state,
@@ -146,7 +156,17 @@ impl Shape {
             codec: &codec,
             current_column: (form == Form::History).then_some(history::columns::IS_CURRENT),
             rows_target: self.file_rows,
+            truncated: met.of_rows(&events.rows, names::TS),
+            truncates: &met,
         };
+        if let Some(all) = met.with_later(&events.truncates) {
+            // By a commit of its own, which says so: the events follow with the next one.
+            let Rewritten { remove, add, .. } = truncates::apply(&target, events, &all).await?;
+            tracing::info!(table = %ident, files = remove.len(), "the source table was truncated");
+            let change = Change { remove, add, properties: [all.property()].into(), evolved, ..Change::default() };
+            self.tables.commit(&state, change).await?;
+            return Ok(Shaped { committed: true, more: true, ..Shaped::default() });
+        }
         let rewritten = match form {
             Form::Current => current::apply(&target, events).await?,
             Form::History => history::apply(&target, events).await?,
@@ -177,7 +197,10 @@ impl Shape {
         properties.insert(property::TOPIC.into(), topic.into());
         properties.insert(property::KEY_COLUMNS.into(), serde_json::Value::from(key).to_string());
         tracing::info!(table = %ident, topic, key = key.join(","), "creating the shape table");
-        self.tables.create(ident, Creation { schema, partition_spec: None, properties }).await
+        properties.extend(bloom_filters(key));
+        let sort_order = order::by(&schema, &key.iter().map(String::as_str).collect::<Vec<_>>())?;
+        let creation = Creation { schema, partition_spec: None, sort_order: Some(sort_order), properties };
+        self.tables.create(ident, creation).await
     }
 }
 

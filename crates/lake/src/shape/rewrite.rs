@@ -13,6 +13,7 @@ use super::{
     events::Events,
     keys::KeyCodec,
     leaves::{self, Group, Leaf},
+    truncates::Truncates,
     unchanged,
 };
 use crate::{
@@ -35,6 +36,10 @@ pub struct Target<'a> {
     /// Column that says whether a row is the current version of its key; rows that are not stay untouched.
     pub current_column: Option<&'a str>,
     pub rows_target: usize,
+    /// For each event the commit time of the truncate that took its row; empty when there are no truncates.
+    pub truncated: Vec<Option<i64>>,
+    /// Truncates that the table has met.
+    pub truncates: &'a Truncates,
 }
 
 /// What a rewrite made.
@@ -47,6 +52,12 @@ pub struct Rewritten {
 }
 
 impl Target<'_> {
+    /// When the row that the event left was truncated, if it was.
+    #[must_use]
+    pub fn truncated(&self, event: usize) -> Option<i64> {
+        self.truncated.get(event).copied().flatten()
+    }
+
     /// The schema its rows are written with.
     ///
     /// # Errors

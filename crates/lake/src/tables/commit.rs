@@ -29,6 +29,7 @@ use super::{TableState, Tables, deletes::RowDeletes, validate};
 use crate::{
     catalog::{CommitError, Loaded},
     error::{LakeError, Result},
+    failpoint,
 };
 
 /// How often the outcome of a commit is asked for before the caller is told that the catalog is away.
@@ -106,6 +107,7 @@ impl Tables {
     pub async fn commit(&self, state: &TableState, change: Change) -> Result<Arc<TableState>> {
         let ident = state.table.identifier();
         let conflict = || LakeError::Conflict { table: ident.to_string() };
+        failpoint::hit(failpoint::FILES_WRITTEN);
         let mut now: Option<Arc<TableState>> = None;
         for _ in 0..REBASES_MAX {
             match self.publish(now.as_deref().unwrap_or(state), &change).await {
@@ -125,6 +127,7 @@ impl Tables {
     async fn publish(&self, state: &TableState, change: &Change) -> Result<Arc<TableState>> {
         let ident = state.table.identifier();
         let snapshot = self.write_snapshot(state, change).await?;
+        failpoint::hit(failpoint::SNAPSHOT_WRITTEN);
         let snapshot_id = snapshot.snapshot_id();
         let (requirements, updates) = request(state.metadata(), change, snapshot);
         let done = |loaded: &Loaded| loaded.metadata.snapshot_by_id(snapshot_id).is_some();
@@ -142,8 +145,12 @@ impl Tables {
         updates: Vec<TableUpdate>,
         done: impl Fn(&Loaded) -> bool,
     ) -> Result<Arc<TableState>> {
-        match self.catalog().commit(ident, requirements, updates).await {
-            Ok(loaded) => self.open(ident, loaded).await,
+        let sent = self.catalog().commit(ident, requirements, updates);
+        match failpoint::under_way(failpoint::COMMIT_SENT, sent).await {
+            Ok(loaded) => {
+                failpoint::hit(failpoint::COMMIT_ANSWERED);
+                self.open(ident, loaded).await
+            }
             Err(CommitError::Conflict(reason)) => {
                 tracing::debug!(table = %ident, reason, "commit refused");
                 Err(LakeError::Conflict { table: ident.to_string() })

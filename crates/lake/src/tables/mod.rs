@@ -7,6 +7,7 @@
 pub mod commit;
 pub mod deletes;
 pub mod manifests;
+pub mod order;
 pub mod read;
 pub mod schema;
 mod snapshot;
@@ -30,6 +31,7 @@ use self::deletes::{LiveDelete, Placed};
 use crate::{
     catalog::{Catalog, Creation, Loaded},
     error::{LakeError, Result},
+    failpoint,
 };
 
 /// Manifests kept in memory, over all tables.
@@ -185,6 +187,7 @@ impl Tables {
     /// When catalog or storage fail.
     pub async fn create(&self, ident: &TableIdent, creation: Creation) -> Result<Arc<TableState>> {
         let loaded = self.catalog().create(ident, creation).await?;
+        failpoint::hit(failpoint::TABLE_MADE);
         self.open(ident, loaded).await
     }
 

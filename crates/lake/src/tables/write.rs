@@ -1,18 +1,15 @@
-//! Writes rows as Parquet data files: zstd, one row group per file, statistics for every column.
+//! Writes rows as Parquet data files: zstd, one row group per file, statistics for every column, bloom filters where the
+//! table's properties want them, and the table's sort order where the rows kept it.
 
 use arrow::record_batch::RecordBatch;
 use iceberg::{
     arrow::RecordBatchPartitionSplitter,
     io::FileIO,
-    spec::{DataFile, DataFileFormat, PartitionKey, PrimitiveType, TableMetadata, Type},
-    writer::{
-        IcebergWriter, IcebergWriterBuilder,
-        base_writer::data_file_writer::DataFileWriterBuilder,
-        file_writer::{
-            ParquetWriterBuilder,
-            location_generator::{DefaultFileNameGenerator, DefaultLocationGenerator},
-            rolling_writer::RollingFileWriterBuilder,
-        },
+    spec::{DataContentType, DataFile, DataFileFormat, PartitionKey, PrimitiveType, TableMetadata, Type},
+    writer::file_writer::{
+        ParquetWriterBuilder,
+        location_generator::{DefaultFileNameGenerator, DefaultLocationGenerator},
+        rolling_writer::{RollingFileWriter, RollingFileWriterBuilder},
     },
 };
 use parquet::{
@@ -21,23 +18,24 @@ use parquet::{
     schema::types::ColumnPath,
 };
 
-use crate::error::Result;
+use super::order::InOrder;
+use crate::error::{LakeError, Result};
 
 /// A data file is ended beyond this many bytes.
 pub const FILE_BYTES_MAX: usize = 128 << 20;
 /// One row group per file, so that bounds of the file are bounds of its only group (iceberg-rust skips inexact
 /// statistics group by group, which would make bounds over several groups wrong).
 const ROW_GROUP_ROWS_MAX: usize = 1 << 20;
+/// Table property by which a column has bloom filters.
+const BLOOM_FILTER: &str = "write.parquet.bloom-filter-enabled.column.";
 
-type ParquetFiles = iceberg::writer::base_writer::data_file_writer::DataFileWriter<
-    ParquetWriterBuilder,
-    DefaultLocationGenerator,
-    DefaultFileNameGenerator,
->;
+type ParquetFiles = RollingFileWriter<ParquetWriterBuilder, DefaultLocationGenerator, DefaultFileNameGenerator>;
 
 /// Writes the rows of one partition to one or more data files.
 pub struct Files {
     writer: Box<ParquetFiles>,
+    partition: Option<PartitionKey>,
+    order: Option<InOrder>,
 }
 
 impl Files {
@@ -45,13 +43,12 @@ impl Files {
     ///
     /// # Errors
     /// When the table's locations cannot be made.
-    pub async fn create(metadata: &TableMetadata, io: &FileIO, partition: Option<PartitionKey>) -> Result<Self> {
+    pub fn create(metadata: &TableMetadata, io: &FileIO, partition: Option<PartitionKey>) -> Result<Self> {
         let parquet = ParquetWriterBuilder::new(properties(metadata), metadata.current_schema().clone());
         let names = DefaultFileNameGenerator::new(uuid::Uuid::now_v7().to_string(), None, DataFileFormat::Parquet);
         let locations = DefaultLocationGenerator::new(metadata)?;
         let rolling = RollingFileWriterBuilder::new(parquet, FILE_BYTES_MAX, io.clone(), locations, names);
-        let writer = Box::new(Box::pin(DataFileWriterBuilder::new(rolling).build(partition)).await?);
-        Ok(Self { writer })
+        Ok(Self { writer: Box::new(rolling.build()), partition, order: InOrder::of(metadata)? })
     }
 
     /// Adds rows; the batch has the table's columns in order, with field ids.
@@ -59,7 +56,10 @@ impl Files {
     /// # Errors
     /// When the batch does not fit the schema, or storage fails.
     pub async fn write(&mut self, batch: RecordBatch) -> Result<()> {
-        Box::pin(self.writer.write(batch)).await?;
+        if let Some(order) = &mut self.order {
+            order.see(&batch)?;
+        }
+        Box::pin(self.writer.write(&self.partition, &batch)).await?;
         Ok(())
     }
 
@@ -67,9 +67,27 @@ impl Files {
     ///
     /// # Errors
     /// When storage fails.
-    pub async fn close(mut self) -> Result<Vec<DataFile>> {
-        Ok(Box::pin(self.writer.close()).await?)
+    pub async fn close(self) -> Result<Vec<DataFile>> {
+        let order = self.order.as_ref().and_then(InOrder::id);
+        let mut files = Vec::new();
+        for mut file in Box::pin(self.writer.close()).await? {
+            file.content(DataContentType::Data);
+            if let Some(partition) = &self.partition {
+                file.partition(partition.data().clone());
+                file.partition_spec_id(partition.spec().spec_id());
+            }
+            if let Some(order) = order {
+                file.sort_order_id(order);
+            }
+            files.push(file.build().map_err(|error| LakeError::definite(format!("describe a data file: {error}")))?);
+        }
+        Ok(files)
     }
+}
+
+/// Properties that ask for bloom filters on these columns, under the name every engine knows.
+pub fn bloom_filters(columns: &[String]) -> impl Iterator<Item = (String, String)> {
+    columns.iter().map(|column| (format!("{BLOOM_FILTER}{column}"), "true".to_owned()))
 }
 
 /// Files of a keyed table are rewritten often: what costs time and helps little is left out. Dictionaries pay for text
@@ -84,6 +102,12 @@ fn properties(metadata: &TableMetadata) -> WriterProperties {
     for field in metadata.current_schema().as_struct().fields() {
         if *field.field_type == Type::Primitive(PrimitiveType::String) {
             properties = properties.set_column_dictionary_enabled(ColumnPath::from(field.name.as_str()), true);
+        }
+    }
+    for (name, value) in metadata.properties() {
+        if let Some(column) = name.strip_prefix(BLOOM_FILTER) {
+            // Its size follows from the file's rows: the writer folds it when the row group ends.
+            properties = properties.set_column_bloom_filter_enabled(ColumnPath::from(column), value == "true");
         }
     }
     properties.build()
@@ -101,7 +125,7 @@ pub async fn write_batches(
     let mut files: Option<Files> = None;
     for batch in batches.into_iter().filter(|batch| batch.num_rows() > 0) {
         if files.is_none() {
-            files = Some(Files::create(metadata, io, None).await?);
+            files = Some(Files::create(metadata, io, None)?);
         }
         if let Some(files) = &mut files {
             files.write(batch).await?;
@@ -129,7 +153,7 @@ pub async fn write_partitioned(metadata: &TableMetadata, io: &FileIO, rows: &Rec
     let splitter = RecordBatchPartitionSplitter::try_new_with_computed_values(schema, spec.clone())?;
     let mut written = Vec::new();
     for (key, rows) in splitter.split(rows)? {
-        let mut files = Files::create(metadata, io, Some(key)).await?;
+        let mut files = Files::create(metadata, io, Some(key))?;
         files.write(rows).await?;
         written.extend(files.close().await?);
     }

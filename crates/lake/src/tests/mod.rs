@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod commits;
+mod files;
 mod fixture;
 mod golden;
 mod maintain;

@@ -1,6 +1,7 @@
 //! `lake` over real servers: our object server and catalog, PostgreSQL behind it, and other engines as readers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod crashes;
 mod killed;
 mod maintained;
 mod rig;

@@ -1,10 +1,7 @@
 //! Two lakes at once, both maintaining, one of them killed over and over, another engine in between: no record is lost,
 //! none doubled, what is left is what is needed, and other engines read the same.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use objects::Metadata;
 use serde_json::{Value, json};
@@ -27,6 +24,14 @@ const SETTINGS: [(&str, &str); 5] = [
     ("LAKE_SHAPE_FILE_ROWS", "40"),
     ("LOG_LEVEL", "info,lake=debug"),
 ];
+
+/// Rounds of objects that may wait for the lakes; more than a damaged object holds back.
+const ROUNDS_AHEAD: i32 = 3;
+
+/// Events in stage.
+async fn staged(rig: &Rig) -> Option<i64> {
+    rig.sql("SELECT COUNT(*) FROM stage.orders").await.ok()?[0][0].as_i64()
+}
 
 async fn put(rig: &Rig, topic: &mut Topic, number: i32) -> Option<(String, bytes::Bytes)> {
     let mut damaged = None;
@@ -60,17 +65,22 @@ async fn two_lakes_that_maintain_and_are_killed_lose_and_double_nothing() {
     let (mut topic, mut state, mut damaged) = (Topic::new("orders", &COLUMNS), BTreeMap::new(), None);
     let lake = rig.lake().await;
     let mut other = rig.another_lake().await;
-    let mut alive_until = Instant::now() + Duration::from_millis(900);
+    let mut dies_at = 3;
     for number in 0..ROUNDS {
         round(&mut topic, number, &mut state);
         damaged = put(&rig, &mut topic, number).await.or(damaged);
-        // Objects keep arriving at this pace; it is the load, not a wait for something.
-        tokio::time::sleep(Duration::from_millis(150)).await;
-        if Instant::now() > alive_until {
+        if number == dies_at {
+            // While it works on what was just put there.
             drop(other);
             other = rig.another_lake().await;
-            alive_until = Instant::now() + Duration::from_millis(700 + 310 * u64::from(number.unsigned_abs() % 7));
+            dies_at += 3 + number % 4;
         }
+        // Objects keep arriving at the lakes' own pace: some rounds ahead, so that there is always something to do.
+        let behind = (number - ROUNDS_AHEAD) * 10;
+        wait_until("the lakes keep up", Duration::from_secs(120), async || {
+            behind <= 0 || staged(&rig).await.is_some_and(|staged| staged >= i64::from(behind))
+        })
+        .await;
     }
     // Every record but those of the damaged object is staged, and it is named.
     let (key, whole) = damaged.unwrap();

@@ -124,7 +124,7 @@ impl Rig {
         reqwest::get(url).await.unwrap().json().await.unwrap()
     }
 
-    /// What PyIceberg and DuckDB read.
+    /// What PyIceberg, DuckDB and Polars read.
     pub fn read_by_others(&self) -> Value {
         let readers = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/readers");
         let output = std::process::Command::new(readers_python(&readers))
@@ -150,8 +150,10 @@ fn readers_python(readers: &std::path::Path) -> PathBuf {
     if !python.exists() {
         run("python3".as_ref(), &["-m", "venv", &cache.join("py-readers").display().to_string()]);
     }
-    let installed =
-        std::process::Command::new(&python).args(["-c", "import duckdb_extension_httpfs, pyiceberg"]).output().unwrap();
+    let installed = std::process::Command::new(&python)
+        .args(["-c", "import duckdb_extension_httpfs, polars, pyiceberg"])
+        .output()
+        .unwrap();
     if !installed.status.success() {
         run(&python, &["-m", "pip", "install", "-q", "-r", &readers.join("requirements.txt").display().to_string()]);
     }

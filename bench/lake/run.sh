@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# `make bench-lake`: builds what is measured, fetches the engines beside it, measures. bench.py lists settings.
+# BENCH_PROFILE=dev takes the builds of the tests.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+export HAUS_CACHE=${HAUS_CACHE:-$HOME/.cache/haus-am-see}
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$HAUS_CACHE/target}
+profile=${BENCH_PROFILE:-release}
+
+[ "${BENCH_PEERS-some}" = "" ] || bench/lake/fetch.sh
+cargo build --locked --profile "$profile" --workspace --bins
+cargo build --locked --profile "$profile" -p lake --example bench-lake-raw
+[ "$profile" = dev ] && profile=debug
+HAUS_BIN=${HAUS_BIN:-$CARGO_TARGET_DIR/$profile} exec python3 bench/lake/bench.py

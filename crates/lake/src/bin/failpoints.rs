@@ -1,0 +1,5 @@
+//! The program `lake` with the places at which tests have it die; see `failpoint`.
+
+fn main() -> std::process::ExitCode {
+    lake::main()
+}
