@@ -7,6 +7,7 @@ use futures::TryStreamExt;
 use model::names::RawObject;
 use model::secret::Secret;
 use objects::{RawMetadata, Store};
+use s3_sink::failpoint::{self, Failpoint};
 use serde_json::{Value, json};
 use testkit::{Binary, free_port, fresh_name, wait_until};
 use tokio_util::sync::CancellationToken;
@@ -120,6 +121,16 @@ impl World {
 
     /// A sink process on the shared state.
     pub async fn sink(&self, environment: &[(&str, &str)]) -> Sink {
+        self.program("s3-sink", environment).await
+    }
+
+    /// One that dies when it passes this place the n-th time.
+    pub async fn failing_sink(&self, point: Failpoint, turn: u64) -> Sink {
+        let armed = format!("{}:{turn}", point.0);
+        self.program("s3-sink-failpoints", &[(failpoint::VARIABLE, &armed)]).await
+    }
+
+    async fn program(&self, name: &str, environment: &[(&str, &str)]) -> Sink {
         let port = free_port().to_string();
         let bootstrap = self.cluster.bootstrap().to_owned();
         let topic = |name: &str| format!("{}_{name}", self.state);
@@ -135,7 +146,7 @@ impl World {
             ("AWS_SECRET_ACCESS_KEY", "minio123"),
         ];
         all.extend(environment);
-        let mut binary = Binary::spawn("s3-sink", &all);
+        let mut binary = Binary::spawn(name, &all);
         let url = format!("http://127.0.0.1:{port}");
         let ready =
             async || self.http.get(format!("{url}/connectors")).send().await.is_ok_and(|answer| answer.status() == 200);

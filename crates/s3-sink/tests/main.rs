@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bad_records;
+mod compatibility;
 mod exactly_once;
+mod failpoints;
 mod faults;
 mod fixture;
 mod layouts;

@@ -106,8 +106,14 @@ pub async fn registry() -> (tokio::task::JoinHandle<()>, String) {
             let text = String::from_utf8_lossy(&request[..read]);
             let path = text.split(' ').nth(1).unwrap_or_default();
             let id = path.strip_prefix("/schemas/ids/").map(|rest| rest.split('?').next().unwrap_or_default());
-            let schema = id.and_then(|id| SCHEMAS.get(id.parse::<usize>().ok()?.checked_sub(1)?));
+            let versions = id.and_then(|id| id.strip_suffix("/versions"));
+            let index = versions.or(id).and_then(|id| id.parse::<usize>().ok()?.checked_sub(1));
+            let schema = index.and_then(|index| SCHEMAS.get(index));
             let (status, body) = match schema {
+                // Versions as their ids, under the subject of the record's name.
+                Some(_) if versions.is_some() => {
+                    ("200 OK", json!([{ "subject": "Row", "version": index.map(|index| index + 1) }]).to_string())
+                }
                 Some(schema) => ("200 OK", json!({ "schema": schema }).to_string()),
                 None => ("404 Not Found", json!({ "error_code": 40403, "message": "Schema not found" }).to_string()),
             };

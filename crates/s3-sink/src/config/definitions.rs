@@ -26,7 +26,7 @@ pub const DEFINITIONS: &[Definition] = &[
     define("Connector", "filename.offset.zero.pad.width", "INT", Some("10"), "LOW", "Width to zero pad offsets in object names."),
     define("Connector", "avro.codec", "STRING", Some("null"), "LOW", "Compression of Avro containers: null, deflate, snappy, zstandard."),
     define("Connector", "parquet.codec", "STRING", Some("snappy"), "LOW", "Compression of Parquet: none, snappy, gzip, brotli, lz4, lz4_raw, zstd."),
-    define("Schema", "schema.compatibility", "STRING", Some("NONE"), "HIGH", "NONE: values of another schema go into another file."),
+    define("Schema", "schema.compatibility", "STRING", Some("NONE"), "HIGH", "NONE: values of another schema go into another file. BACKWARD, FULL: a file also takes values of older versions, FORWARD: of newer ones, projected to its schema; needs AvroConverter. BACKWARD_TRANSITIVE, FORWARD_TRANSITIVE and FULL_TRANSITIVE are NONE, as to Confluent's sink."),
     define("S3", "s3.bucket.name", "STRING", None, "HIGH", "The S3 Bucket."),
     define("S3", "s3.region", "STRING", Some("us-west-2"), "MEDIUM", "The AWS region to be used the connector."),
     define("S3", "s3.part.size", "INT", Some("26214400"), "HIGH", "Checked; objects are put whole, so that the conditional put decides. haus.file.bytes.max bounds them."),

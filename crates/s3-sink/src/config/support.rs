@@ -40,7 +40,6 @@ const IGNORED: &[Ignored] = &[
 /// Refused, but for the values named.
 #[rustfmt::skip]
 const REFUSED: &[Refused] = &[
-    Refused("schema.compatibility", &["NONE"], "values of another schema go into another file (NONE); use NONE"),
     Refused("storage.class", &["io.confluent.connect.s3.storage.S3Storage"], "this sink writes to S3; use io.confluent.connect.s3.storage.S3Storage"),
     Refused("s3.object.tagging.key.value.pairs", &[], "objects are not tagged"),
     Refused("s3.proxy.url", &[], "proxies are not used"),
