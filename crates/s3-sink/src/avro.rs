@@ -10,5 +10,5 @@ mod schema;
 
 pub use datum::{Found, find};
 pub use json::{Decimals, write_json};
-pub use project::{ProjectError, fits, project};
+pub use project::{fits, project};
 pub use schema::{FieldPath, PathError, Schema};

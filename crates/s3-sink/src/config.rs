@@ -60,6 +60,8 @@ pub struct SinkConfig {
     pub store: StoreSettings,
     /// Credentials, addressing, encryption.
     pub access: Access,
+    /// `s3.part.size`: larger objects go up in parts.
+    pub part_bytes: usize,
     /// What objects look like.
     pub shape: Arc<Shape>,
     /// How records are read.
@@ -80,6 +82,7 @@ impl SinkConfig {
     pub fn parse(config: &BTreeMap<String, String>) -> Result<Self, Vec<FieldError>> {
         let mut fields = Fields::new(config);
         let (store, access) = bucket::store_settings(&mut fields);
+        let part_bytes = bucket::part_bytes(&mut fields);
         let rotation = places::rotation(&mut fields);
         let formats = formats::formats(&mut fields);
         let reading = formats::reading(&mut fields, &formats);
@@ -95,7 +98,7 @@ impl SinkConfig {
             (None, pattern) => Topics::Pattern(pattern.unwrap_or_default().to_owned()),
         };
         let task_bytes_max = buffer_bytes_max / tasks_max;
-        let this = Self { topics, store, access, shape: Arc::new(shape), reading, compatibility, rotation, task_bytes_max };
+        let this = Self { topics, store, access, part_bytes, shape: Arc::new(shape), reading, compatibility, rotation, task_bytes_max };
         if fields.errors.is_empty() { Ok(this) } else { Err(fields.errors) }
     }
 

@@ -55,6 +55,8 @@ pub struct Published {
 pub struct Publisher {
     /// Bucket.
     pub store: Store,
+    /// Larger objects go up in parts.
+    pub part_bytes: usize,
     /// Names and formats.
     pub shape: Arc<Shape>,
     /// For writer schemas.
@@ -329,7 +331,7 @@ impl Publisher {
     ) -> Result<PutOutcome, PublishError> {
         let mut backoff = Backoff::default();
         loop {
-            let put = self.store.put_if_absent(key, pieces.clone(), metadata.to_metadata());
+            let put = self.store.put_if_absent_in_parts(key, pieces.clone(), metadata.to_metadata(), self.part_bytes);
             let outcome = tokio::select! {
                 outcome = put => outcome,
                 () = stop.cancelled() => return Err(PublishError::Stopped),

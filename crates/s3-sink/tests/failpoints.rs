@@ -20,10 +20,11 @@ const BY_THE_CLOCK: [(&str, &str); 4] = [
 async fn dies_at(world: &mut World, point: Failpoint, turn: u64, schema: usize) {
     let mut sink = world.failing_sink(point, turn).await;
     // Partitions are taken away when somebody else joins.
-    let mut other = None;
+    let (mut other, mut rounds) = (None, 0);
     wait_until(&format!("the sink dies at {} ({turn})", point.0), Duration::from_secs(120), async || {
         world.send(30, schema, true);
-        if OF_REVOCATION.contains(&point) && other.is_none() && world.sent_count() % 150 == 0 {
+        rounds += 1;
+        if OF_REVOCATION.contains(&point) && rounds == 5 {
             other = Some(world.sink(&[]).await);
         }
         sink.binary.ended().is_some()
