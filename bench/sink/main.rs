@@ -96,8 +96,7 @@ fn framed(bytes: usize) -> Vec<u8> {
 /// Seconds that a consumer needs to write all values into a file, flushed to disk.
 async fn to_disk(cluster: &Cluster, records: u64, partitions: i32) -> Result<f64> {
     let dir = tempfile::tempdir()?;
-    let mut file =
-        std::io::BufWriter::with_capacity(1 << 20, std::fs::File::create(dir.path().join("values"))?);
+    let mut file = std::io::BufWriter::with_capacity(1 << 20, std::fs::File::create(dir.path().join("values"))?);
     let begin = Instant::now();
     let all: Vec<_> =
         (0..partitions).map(|partition| (TopicPartition::new(TOPIC, partition), StartAt::Earliest)).collect();

@@ -61,7 +61,8 @@ impl Store {
             }
             ended
         });
-        let retry = |reason: String| ObjectError::Retry { endpoint: self.endpoint.clone(), key: key.to_owned(), reason };
+        let retry =
+            |reason: String| ObjectError::Retry { endpoint: self.endpoint.clone(), key: key.to_owned(), reason };
         match upload.await.map_err(|error| retry(error.to_string()))? {
             Ended::Completed => Ok(PutOutcome::Created),
             Ended::Exists => Ok(PutOutcome::Exists),
@@ -75,12 +76,7 @@ impl Store {
     }
 }
 
-async fn upload(
-    writer: &mut Writer,
-    content: Buffer,
-    part_bytes: usize,
-    mut unwanted: oneshot::Receiver<()>,
-) -> Ended {
+async fn upload(writer: &mut Writer, content: Buffer, part_bytes: usize, mut unwanted: oneshot::Receiver<()>) -> Ended {
     let size = content.len();
     let mut begin = 0;
     loop {

@@ -98,7 +98,17 @@ impl SinkConfig {
             (None, pattern) => Topics::Pattern(pattern.unwrap_or_default().to_owned()),
         };
         let task_bytes_max = buffer_bytes_max / tasks_max;
-        let this = Self { topics, store, access, part_bytes, shape: Arc::new(shape), reading, compatibility, rotation, task_bytes_max };
+        let this = Self {
+            topics,
+            store,
+            access,
+            part_bytes,
+            shape: Arc::new(shape),
+            reading,
+            compatibility,
+            rotation,
+            task_bytes_max,
+        };
         if fields.errors.is_empty() { Ok(this) } else { Err(fields.errors) }
     }
 

@@ -207,7 +207,8 @@ impl Intake {
             };
             placed.map_err(|error| at(error.to_string()))?
         };
-        let (value_schema, datum) = if let Value::Avro { id, datum, .. } = parsed { (id, Some(datum)) } else { (0, None) };
+        let (value_schema, datum) =
+            if let Value::Avro { id, datum, .. } = parsed { (id, Some(datum)) } else { (0, None) };
         let value = write_value(&parsed, &shape.format, reading.decimals, record.value(), value).map_err(at)?;
         let (key, key_schema) = match &shape.keys {
             None => (None, 0),

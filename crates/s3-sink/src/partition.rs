@@ -163,8 +163,9 @@ impl Partition {
             }
             _ => false,
         };
-        let another =
-            || self.shape.open_files_max.is_some_and(|max| self.open.len() >= max) && self.find(taken, evolution).is_none();
+        let another = || {
+            self.shape.open_files_max.is_some_and(|max| self.open.len() >= max) && self.find(taken, evolution).is_none()
+        };
         by_time || another()
     }
 

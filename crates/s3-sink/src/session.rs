@@ -210,12 +210,12 @@ impl Session {
         }
         let id = record.value().and_then(|value| unframe(value).ok()).map(|(id, _)| id);
         if let Some(id) = id.filter(|id| self.evolution.lacks(record.topic(), *id)) {
-            let (schema, version) = match self.publisher.version(&record.topic_partition(), SchemaId(id), &self.stop).await
-            {
-                Ok(found) => found,
-                Err(PublishError::Stopped) => return Ok(false),
-                Err(PublishError::Definite(reason)) => return Err(TaskError::Fail(reason)),
-            };
+            let (schema, version) =
+                match self.publisher.version(&record.topic_partition(), SchemaId(id), &self.stop).await {
+                    Ok(found) => found,
+                    Err(PublishError::Stopped) => return Ok(false),
+                    Err(PublishError::Definite(reason)) => return Err(TaskError::Fail(reason)),
+                };
             self.evolution.learn(record.topic(), id, version, &schema).map_err(|error| TaskError::Fail(error.0))?;
         }
         Ok(true)

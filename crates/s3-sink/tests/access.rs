@@ -116,7 +116,11 @@ async fn credentials_come_from_configuration_environment_and_profile_in_this_ord
     assert!(signed.header("authorization").unwrap().contains("Credential=minio/"), "{signed:?}");
 
     let mut environment = profile.to_vec();
-    environment.extend([("AWS_ACCESS_KEY_ID", "from-env"), ("AWS_SECRET_ACCESS_KEY", "y"), ("AWS_SESSION_TOKEN", "t0ken")]);
+    environment.extend([
+        ("AWS_ACCESS_KEY_ID", "from-env"),
+        ("AWS_SECRET_ACCESS_KEY", "y"),
+        ("AWS_SESSION_TOKEN", "t0ken"),
+    ]);
     let sink = world.sink(&environment).await;
     let other = [("store.url", url.as_str()), chain, ("topics.dir", "environment")];
     world.register_as(&sink, "environment", &other).await;

@@ -72,9 +72,8 @@ fn optional(schema: &Schema, id: Id) -> Id {
 }
 
 fn promoted(from: &Node, to: &Node) -> bool {
-    let rank = |node: &Node| {
-        [Node::Int, Node::Long, Node::Float, Node::Double].iter().position(|candidate| candidate == node)
-    };
+    let rank =
+        |node: &Node| [Node::Int, Node::Long, Node::Float, Node::Double].iter().position(|candidate| candidate == node);
     rank(from).zip(rank(to)).is_some_and(|(from, to)| from <= to)
 }
 
@@ -145,7 +144,8 @@ impl Projector<'_> {
             return Ok(None);
         }
         let same = same_branch(self.from, a, self.to, union);
-        let promoted = || candidates.iter().map(|index| branches[*index]).find(|id| promoted(node, &self.to.nodes[*id]));
+        let promoted =
+            || candidates.iter().map(|index| branches[*index]).find(|id| promoted(node, &self.to.nodes[*id]));
         let found = same.or_else(promoted).and_then(|id| branches.iter().position(|branch| *branch == id));
         found.map(|index| Some(other(index))).ok_or_else(|| self.mismatch(a, union))
     }

@@ -87,7 +87,10 @@ impl Schema {
         let json: Value = serde_json::from_str(text).map_err(|error| SchemaError(error.to_string()))?;
         let mut parser = Parser {
             schema: Self {
-                version: json.get("connect.version").and_then(Value::as_u64).and_then(|version| version.try_into().ok()),
+                version: json
+                    .get("connect.version")
+                    .and_then(Value::as_u64)
+                    .and_then(|version| version.try_into().ok()),
                 nodes: Vec::new(),
                 marks: HashMap::new(),
                 defaults: HashMap::new(),

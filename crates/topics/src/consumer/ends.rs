@@ -36,7 +36,9 @@ impl Consumer {
         let marks: HashMap<_, _> = low.into_iter().filter_map(both).collect();
         match partitions.iter().find(|at| !marks.contains_key(at)) {
             None => Ok(marks),
-            Some(at) => Err(ConsumeError::Retry { reason: format!("the broker did not say where {at} begins and ends") }),
+            Some(at) => {
+                Err(ConsumeError::Retry { reason: format!("the broker did not say where {at} begins and ends") })
+            }
         }
     }
 
@@ -46,8 +48,7 @@ impl Consumer {
         time: RdOffset,
     ) -> Result<HashMap<TopicPartition, Offset>, ConsumeError> {
         let asked = native_list(partitions.iter().map(|at| (at, time)))?;
-        let answered =
-            self.inner.offsets_for_times(asked, ASK).map_err(|error| ConsumeError::from_kafka(&error))?;
+        let answered = self.inner.offsets_for_times(asked, ASK).map_err(|error| ConsumeError::from_kafka(&error))?;
         for element in answered.elements() {
             element.error().map_err(|error| ConsumeError::from_kafka(&error))?;
         }
