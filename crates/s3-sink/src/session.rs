@@ -13,7 +13,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use connect::errors::{FailedRecord, Failure, RecordErrors};
 use connect::{Moved, Reporter, TaskError};
@@ -347,13 +347,20 @@ impl Session {
     }
 
     async fn assigned(&mut self, assigned: Vec<TopicPartition>) -> Result<(), TaskError> {
+        let begin = Instant::now();
         let committed = self.committed(&assigned).await?;
+        let asked = begin.elapsed();
         let (publisher, stop) = (&self.publisher, &self.stop);
         let lookups = committed.into_iter().map(|(at, start)| async move {
             let resume = resume::look_up(publisher, &at, start.committed, stop).await;
             (at, start, resume)
         });
         let found: Vec<_> = futures::stream::iter(lookups).buffer_unordered(LOOKUPS_MAX).collect().await;
+        tracing::info!(
+            "{} partitions are ours: asked Kafka for {asked:.1?}, the bucket for {:.1?}",
+            found.len(),
+            begin.elapsed() - asked
+        );
         failpoint::hit(failpoint::POSITIONS_FOUND);
         for (at, start, resume) in found {
             let (resume, pinned) = match resume {

@@ -19,12 +19,11 @@ const BY_THE_CLOCK: [(&str, &str); 4] = [
 /// A member that takes partitions over, dies there, and is sent records until it does.
 async fn dies_at(world: &mut World, point: Failpoint, turn: u64, schema: usize) {
     let mut sink = world.failing_sink(point, turn).await;
-    // Partitions are taken away when somebody else joins.
-    let (mut other, mut rounds) = (None, 0);
+    // Partitions are taken away when somebody else joins; they have to be its own by then.
+    let (mut other, before) = (None, world.keys().await.len());
     wait_until(&format!("the sink dies at {} ({turn})", point.0), Duration::from_secs(120), async || {
         world.send(30, schema, true);
-        rounds += 1;
-        if OF_REVOCATION.contains(&point) && rounds == 5 {
+        if OF_REVOCATION.contains(&point) && other.is_none() && world.keys().await.len() > before + 3 {
             other = Some(world.sink(&[]).await);
         }
         sink.binary.ended().is_some()
