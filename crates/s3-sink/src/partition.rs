@@ -246,6 +246,11 @@ impl Partition {
         self.open_bytes() + self.plan.sealed_bytes()
     }
 
+    /// Bytes of files that ended and are not durable yet.
+    pub fn sealed_bytes(&self) -> usize {
+        self.plan.sealed_bytes()
+    }
+
     /// Whether an upload is on its way.
     pub fn on_its_way(&self) -> bool {
         self.plan.publishing()
@@ -321,6 +326,11 @@ impl Partitions {
     /// All.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Partition> {
         self.0.values_mut().flat_map(BTreeMap::values_mut)
+    }
+
+    /// Bytes of all files that ended and are not durable yet.
+    pub fn sealed_bytes(&self) -> usize {
+        self.iter().map(Partition::sealed_bytes).sum()
     }
 
     /// Bytes held by all.

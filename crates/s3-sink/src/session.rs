@@ -229,11 +229,17 @@ impl Session {
     }
 
     /// Under memory pressure the largest open file ends early, as long as there is room for its upload.
+    /// More than one, as far as they are together less than half of the room: nothing is read meanwhile, so uploads to a
+    /// slow store would else go one after the other.
     fn relieve(&mut self) {
-        if self.uploads.len() >= UPLOADS_MAX || self.partitions.bytes() < self.config.files_bytes_max() {
-            return;
-        }
-        if let Some(largest) = self.partitions.iter_mut().max_by_key(|partition| partition.sealable_bytes()) {
+        let most = self.config.files_bytes_max();
+        for _ in self.uploads.len()..UPLOADS_MAX {
+            if self.partitions.bytes() < most || self.partitions.sealed_bytes() >= most / 2 {
+                return;
+            }
+            let Some(largest) = self.partitions.iter_mut().max_by_key(|partition| partition.sealable_bytes()) else {
+                return;
+            };
             largest.seal(0);
         }
     }
