@@ -70,7 +70,7 @@ test: bootstrap readers notebooks-env ## The whole test suite with its own set-u
 # Programs that die where a test says, and further tests of the relay. The whole workspace is named, since cargo would
 # compile shared dependencies again for a part.
 FAILPOINT_BINARIES := cargo build --locked --workspace --bin cdc-relay-failpoints --bin lake-failpoints \
-	--features cdc-relay/failpoints,lake/failpoints
+	--bin s3-sink-failpoints --features cdc-relay/failpoints,lake/failpoints,s3-sink/failpoints
 RELAY_TESTS := HAUS_TEST_BUILT=1 cargo test --locked --workspace --test main --
 RUNS ?= 30
 
@@ -84,10 +84,17 @@ test-model: build ## The relay dies at every step, and against random histories 
 test-slow: build ## The relay with a transaction of two million rows, and with 5,000 tables; minutes
 	$(RELAY_TESTS) --ignored --nocapture --test-threads 1 slow::
 
+# The sink's tests of faults, by parts of their names; with HAUS_TEST_STORE=minio they run against MinIO.
+SINK_FAULTS := a_store_that_fails_every second_parts_that_fail a_sink_killed_between_parts members_that_join_and_leave \
+	a_worker_that_wakes_late two_sinks_share_one_group it_dies_at_each_step_where an_object_server_that_is_away
+
 .PHONY: test-peers
-test-peers: build ## Takeover both ways between the relay and real Debezium on a Connect worker; minutes
+test-peers: build ## Takeover both ways between the relay and real Debezium on a Connect worker, the sink on MinIO; minutes
 	@bench/peers/fetch.sh
+	@bench/peers/minio.sh build
 	$(RELAY_TESTS) --ignored --nocapture --test-threads 1 peers::
+	$(FAILPOINT_BINARIES)
+	HAUS_TEST_STORE=minio $(RELAY_TESTS) --nocapture --test-threads 2 $(SINK_FAULTS)
 
 .PHONY: fuzz
 fuzz: ## Fuzzes the parsers of outside bytes with a nightly compiler (FUZZ_SECONDS=300 each)

@@ -2,12 +2,13 @@
 //!
 //! Starts a real Kafka and our object server, fills a topic, then lets the sink copy it into objects and, in the same
 //! run, a consumer with the same fetch settings write the values into one file. Sizes by environment:
-//! `BENCH_SINK_RECORDS`, `BENCH_SINK_RECORD_BYTES`, `BENCH_SINK_PARTITIONS`. The last line is one JSON object.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+//! `BENCH_SINK_RECORDS`, `BENCH_SINK_RECORD_BYTES`, `BENCH_SINK_PARTITIONS`, `BENCH_SINK_TASKS`. The last line is one JSON
+//! object.
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
+use anyhow::{Context as _, Result, ensure};
 use testkit::{Binary, free_port, wait_until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
@@ -29,20 +30,20 @@ fn setting(name: &str, default: u64) -> u64 {
 }
 
 #[tokio::main]
-async fn main() {
+async fn main() -> Result<()> {
     let records = setting("BENCH_SINK_RECORDS", 5_000_000);
     let bytes = setting("BENCH_SINK_RECORD_BYTES", 300);
-    let partitions = i32::try_from(setting("BENCH_SINK_PARTITIONS", 6)).unwrap();
+    let partitions = i32::try_from(setting("BENCH_SINK_PARTITIONS", 6))?;
     let cluster = Cluster::new(&testkit::kafka().await.bootstrap, "bench-sink");
-    Admin::new(&cluster).unwrap().create_topic(&TopicPlan::new(TOPIC, partitions)).await.unwrap();
-    let value_bytes = fill(&cluster, records, usize::try_from(bytes).unwrap(), partitions);
+    Admin::new(&cluster)?.create_topic(&TopicPlan::new(TOPIC, partitions)).await?;
+    let value_bytes = fill(&cluster, records, usize::try_from(bytes)?, partitions)?;
     println!("{records} records of {bytes} bytes in {partitions} partitions: {} MB", value_bytes >> 20);
 
-    let disk_s = to_disk(&cluster, records, partitions).await;
+    let disk_s = to_disk(&cluster, records, partitions).await?;
     println!("consumer to disk: {disk_s:.2} s");
-    let sink = Sink::start(&cluster).await;
-    let sink_s = sink.copy(&cluster, partitions).await;
-    let (cpu_s, rss_mb) = (sink.cpu_s(), sink.rss_mb());
+    let sink = Sink::start(&cluster).await?;
+    let sink_s = sink.copy(&cluster, partitions).await?;
+    let (cpu_s, rss_mb) = (sink.cpu_s()?, sink.rss_mb()?);
     println!("sink: {sink_s:.2} s");
     let mb = value_bytes as f64 / 1e6;
     println!(
@@ -50,18 +51,19 @@ async fn main() {
         mb / sink_s,
         mb / disk_s
     );
+    Ok(())
 }
 
 /// Fill the topic; the values' bytes.
-fn fill(cluster: &Cluster, records: u64, bytes: usize, partitions: i32) -> u64 {
+fn fill(cluster: &Cluster, records: u64, bytes: usize, partitions: i32) -> Result<u64> {
     let producer =
-        TransactionalProducer::new(cluster, TransactionSettings::new("bench-sink"), CancellationToken::new()).unwrap();
+        TransactionalProducer::new(cluster, TransactionSettings::new("bench-sink"), CancellationToken::new())?;
     tokio::task::block_in_place(|| {
-        producer.init().unwrap();
+        producer.init()?;
         let mut value = framed(bytes);
         let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-        for begin in (0..records).step_by(usize::try_from(BATCH).unwrap()) {
-            producer.begin().unwrap();
+        for begin in (0..records).step_by(usize::try_from(BATCH)?) {
+            producer.begin()?;
             for record in begin..records.min(begin + BATCH) {
                 // Half of a record is noise, half repeats, as rows are.
                 let half = value.len() / 2;
@@ -71,13 +73,14 @@ fn fill(cluster: &Cluster, records: u64, bytes: usize, partitions: i32) -> u64 {
                     state ^= state << 17;
                     chunk.copy_from_slice(&state.to_le_bytes()[..chunk.len()]);
                 }
-                let partition = i32::try_from(record % u64::try_from(partitions).unwrap()).unwrap();
-                producer.send(RecordOut::to(TOPIC).partition(Partition(partition)).value(&value)).unwrap();
+                let partition = i32::try_from(record % u64::try_from(partitions)?)?;
+                producer.send(RecordOut::to(TOPIC).partition(Partition(partition)).value(&value))?;
             }
-            producer.commit().unwrap();
+            producer.commit()?;
         }
-    });
-    records * bytes as u64
+        anyhow::Ok(())
+    })?;
+    Ok(records * bytes as u64)
 }
 
 /// A value of exactly so many bytes: frame, length, data.
@@ -91,27 +94,26 @@ fn framed(bytes: usize) -> Vec<u8> {
 }
 
 /// Seconds that a consumer needs to write all values into a file, flushed to disk.
-async fn to_disk(cluster: &Cluster, records: u64, partitions: i32) -> f64 {
-    let dir = tempfile::tempdir().unwrap();
-    let mut file =
-        std::io::BufWriter::with_capacity(1 << 20, std::fs::File::create(dir.path().join("values")).unwrap());
+async fn to_disk(cluster: &Cluster, records: u64, partitions: i32) -> Result<f64> {
+    let dir = tempfile::tempdir()?;
+    let mut file = std::io::BufWriter::with_capacity(1 << 20, std::fs::File::create(dir.path().join("values"))?);
     let begin = Instant::now();
     let all: Vec<_> =
         (0..partitions).map(|partition| (TopicPartition::new(TOPIC, partition), StartAt::Earliest)).collect();
-    let consumer = Consumer::assign(cluster, &all, &ConsumerSettings::default()).unwrap();
+    let consumer = Consumer::assign(cluster, &all, &ConsumerSettings::default())?;
     let mut read = 0;
     while read < records {
         match consumer.next().await {
             Ok(Event::Record(record)) => {
-                file.write_all(record.value().unwrap_or_default()).unwrap();
+                file.write_all(record.value().unwrap_or_default())?;
                 read += 1;
             }
             Ok(_) => {}
             Err(error) => println!("reading again: {error}"),
         }
     }
-    file.into_inner().unwrap().sync_all().unwrap();
-    begin.elapsed().as_secs_f64()
+    file.into_inner()?.sync_all()?;
+    Ok(begin.elapsed().as_secs_f64())
 }
 
 struct Sink {
@@ -125,14 +127,15 @@ struct Sink {
 }
 
 impl Sink {
-    async fn start(cluster: &Cluster) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+    async fn start(cluster: &Cluster) -> Result<Self> {
+        let dir = tempfile::tempdir()?;
         let (s3_port, port) = (free_port(), free_port().to_string());
         let s3_port_text = s3_port.to_string();
-        let settings = [("S3_PORT", s3_port_text.as_str()), ("OBJECT_SERVER_DIR", dir.path().to_str().unwrap())];
+        let folder = dir.path().to_str().context("a temporary folder whose name is text")?;
+        let settings = [("S3_PORT", s3_port_text.as_str()), ("OBJECT_SERVER_DIR", folder)];
         let mut objects = Binary::spawn("object-server", &settings);
         objects.wait_port(s3_port).await;
-        let registry_url = registry().await;
+        let registry_url = registry().await?;
         let bootstrap = cluster.bootstrap().to_owned();
         let mut binary = Binary::spawn(
             "s3-sink",
@@ -149,11 +152,11 @@ impl Sink {
             async || http.get(format!("{url}/connectors")).send().await.is_ok_and(|answer| answer.status() == 200);
         binary.wait_ready(DEADLINE, ready).await;
         let s3_url = format!("http://127.0.0.1:{s3_port}");
-        Self { binary, url, s3_url, registry_url, http, _objects: objects, _dir: dir }
+        Ok(Self { binary, url, s3_url, registry_url, http, _objects: objects, _dir: dir })
     }
 
     /// Seconds from the connector's registration until the group has committed every record.
-    async fn copy(&self, cluster: &Cluster, partitions: i32) -> f64 {
+    async fn copy(&self, cluster: &Cluster, partitions: i32) -> Result<f64> {
         let tasks = setting("BENCH_SINK_TASKS", 1).to_string();
         let config = serde_json::json!({ "name": CONNECTOR, "config": {
             "connector.class": "io.confluent.connect.s3.S3SinkConnector", "tasks.max": tasks, "topics": TOPIC,
@@ -164,37 +167,39 @@ impl Sink {
             "value.converter.schema.registry.url": self.registry_url,
         } });
         let begin = Instant::now();
-        let answer = self.http.post(format!("{}/connectors", self.url)).json(&config).send().await.unwrap();
-        assert_eq!(answer.status(), 201, "{}", answer.text().await.unwrap());
-        let admin = Admin::new(cluster).unwrap();
+        let answer = self.http.post(format!("{}/connectors", self.url)).json(&config).send().await?;
+        ensure!(answer.status() == 201, "the connector is refused: {}", answer.text().await?);
+        let admin = Admin::new(cluster)?;
+        let partitions = usize::try_from(partitions)?;
         let group = format!("connect-{CONNECTOR}");
         wait_until("every record is in objects", DEADLINE, async || {
             let Ok(offsets) = admin.group_offsets(&group).await else { return false };
             // Each partition ends with the marker of its last transaction, which is in no object.
-            offsets.len() == usize::try_from(partitions).unwrap() && offsets.iter().all(|offset| offset.lag() <= 1)
+            offsets.len() == partitions && offsets.iter().all(|offset| offset.lag() <= 1)
         })
         .await;
-        begin.elapsed().as_secs_f64()
+        Ok(begin.elapsed().as_secs_f64())
     }
 
-    fn cpu_s(&self) -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.binary.pid())).unwrap();
-        let after_name = stat.rsplit_once(") ").unwrap().1;
-        let ticks: u64 = after_name.split(' ').skip(11).take(2).map(|text| text.parse::<u64>().unwrap()).sum();
-        ticks as f64 / 100.0
+    fn cpu_s(&self) -> Result<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.binary.pid()))?;
+        let (_, after_name) = stat.rsplit_once(") ").context("the sink's times")?;
+        let ticks: Result<Vec<u64>, _> = after_name.split(' ').skip(11).take(2).map(str::parse).collect();
+        Ok(ticks?.iter().sum::<u64>() as f64 / 100.0)
     }
 
-    fn rss_mb(&self) -> f64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.binary.pid())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+    fn rss_mb(&self) -> Result<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.binary.pid()))?;
+        let line = status.lines().find(|line| line.starts_with("VmHWM")).context("the sink's memory")?;
+        let kilobytes: f64 = line.split_whitespace().nth(1).context("the sink's memory")?.parse()?;
+        Ok(kilobytes / 1024.0)
     }
 }
 
 /// A registry that knows one schema, under every id.
-async fn registry() -> String {
-    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let url = format!("http://127.0.0.1:{}", listener.local_addr().unwrap().port());
+async fn registry() -> Result<String> {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
+    let url = format!("http://127.0.0.1:{}", listener.local_addr()?.port());
     tokio::spawn(async move {
         while let Ok((mut client, _)) = listener.accept().await {
             let mut request = [0; 4096];
@@ -207,5 +212,5 @@ async fn registry() -> String {
             let _ = client.write_all(answer.as_bytes()).await;
         }
     });
-    url
+    Ok(url)
 }

@@ -1,5 +1,7 @@
 //! How a bucket is reached beyond endpoint and keys: credentials, addressing, encryption, access list.
 
+use std::time::Duration;
+
 use model::secret::Secret;
 use opendal::services;
 
@@ -52,6 +54,23 @@ impl std::fmt::Debug for CustomerKey {
     }
 }
 
+/// Attempts beyond the first, inside one call. A server that is away longer is the caller's to wait for, so that it can
+/// stop meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retries {
+    /// How many.
+    pub max: usize,
+    /// Pause before the first; later ones are longer.
+    pub backoff: Duration,
+}
+
+impl Default for Retries {
+    /// About three seconds, enough for a slow-down or a hiccup.
+    fn default() -> Self {
+        Self { max: 5, backoff: Duration::from_millis(50) }
+    }
+}
+
 /// See the module documentation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Access {
@@ -65,6 +84,8 @@ pub struct Access {
     pub encryption: Encryption,
     /// Canned access list of new objects.
     pub acl: Option<String>,
+    /// Requests that failed and may pass the next time.
+    pub retries: Retries,
 }
 
 impl Access {

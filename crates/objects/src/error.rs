@@ -83,9 +83,9 @@ pub(crate) fn exists_already(error: &opendal::Error) -> bool {
     error.kind() == ErrorKind::ConditionNotMatch && http_status(error) != Some(409)
 }
 
-/// Answers that come again whenever the request does.
+/// Answers that come again whenever the request does; 501: the store has no such thing.
 fn definite(status: u16) -> bool {
-    (400..500).contains(&status) && ![408, 409, 425, 429, 499].contains(&status)
+    status == 501 || (400..500).contains(&status) && ![408, 409, 425, 429, 499].contains(&status)
 }
 
 /// Status of the answer, which OpenDAL keeps in the error's context only.
@@ -143,6 +143,7 @@ mod tests {
             assert!(matches!(answered(status), ObjectError::Retry { .. }), "{status}");
         }
         assert!(matches!(answered(400), ObjectError::Refused { .. }));
+        assert!(matches!(answered(501), ObjectError::Refused { .. }), "encryption that the store does not have");
         let unreachable = opendal::Error::new(ErrorKind::Unexpected, "send http request");
         assert!(matches!(translate(&unreachable, "e", "b", "k"), ObjectError::Retry { .. }));
         let slow_down = opendal::Error::new(ErrorKind::RateLimited, "slow down").set_persistent();

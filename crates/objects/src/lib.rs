@@ -15,6 +15,7 @@ mod access;
 mod error;
 mod listing;
 mod metadata;
+mod parts;
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -27,16 +28,12 @@ use opendal::layers::{RetryLayer, TimeoutLayer};
 use opendal::options::{ListOptions, WriteOptions};
 use opendal::{Operator, services};
 
-pub use access::{Access, Credentials, CustomerKey, Encryption, Role};
+pub use access::{Access, Credentials, CustomerKey, Encryption, Retries, Role};
 pub use error::ObjectError;
 pub use metadata::{MetadataError, OFFSET_RUNS, OffsetRun, RawMetadata, offset_runs_text};
 
 /// One answer of the server may take this long before it counts as lost.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Attempts beyond the first, inside one call: about three seconds, enough for a slow-down or a hiccup. A server
-/// that is away longer is the caller's to wait for, so that it can stop meanwhile.
-const RETRIES_MAX: usize = 5;
-
 /// User metadata of an object (`x-amz-meta-…`), names in lower case without the prefix.
 pub type Metadata = HashMap<String, String>;
 
@@ -128,9 +125,9 @@ impl Store {
         let builder = Operator::new(service).map_err(|error| error::translate(&error, endpoint, bucket, ""))?;
         let timeout = TimeoutLayer::new().with_timeout(ANSWER_TIMEOUT).with_io_timeout(ANSWER_TIMEOUT);
         let retry = RetryLayer::new()
-            .with_max_times(RETRIES_MAX)
-            .with_min_delay(Duration::from_millis(50))
-            .with_max_delay(Duration::from_secs(1))
+            .with_max_times(access.retries.max)
+            .with_min_delay(access.retries.backoff)
+            .with_max_delay(access.retries.backoff.max(Duration::from_secs(1)))
             .with_jitter();
         // The timeout inside the retry, so that a lost answer is repeated.
         let operator = builder.layer(timeout).layer(retry).finish();

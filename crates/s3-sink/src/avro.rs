@@ -5,8 +5,10 @@
 
 mod datum;
 mod json;
+mod project;
 mod schema;
 
 pub use datum::{Found, find};
 pub use json::{Decimals, write_json};
+pub use project::{fits, project};
 pub use schema::{FieldPath, PathError, Schema};

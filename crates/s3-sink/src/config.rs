@@ -6,6 +6,7 @@
 
 mod bucket;
 mod definitions;
+mod evolution;
 mod fields;
 mod formats;
 mod places;
@@ -19,6 +20,7 @@ use objects::{Access, StoreSettings};
 
 pub use definitions::DEFINITIONS;
 
+use crate::evolution::Compatibility;
 use crate::intake::Reading;
 use crate::rotation::Rotation;
 use crate::shape::Shape;
@@ -58,10 +60,14 @@ pub struct SinkConfig {
     pub store: StoreSettings,
     /// Credentials, addressing, encryption.
     pub access: Access,
+    /// `s3.part.size`: larger objects go up in parts.
+    pub part_bytes: usize,
     /// What objects look like.
     pub shape: Arc<Shape>,
     /// How records are read.
     pub reading: Reading,
+    /// Which values share a file.
+    pub compatibility: Compatibility,
     /// When files end.
     pub rotation: Rotation,
     /// Record bytes one task may hold over all its partitions, fetched ones included.
@@ -76,9 +82,11 @@ impl SinkConfig {
     pub fn parse(config: &BTreeMap<String, String>) -> Result<Self, Vec<FieldError>> {
         let mut fields = Fields::new(config);
         let (store, access) = bucket::store_settings(&mut fields);
+        let part_bytes = bucket::part_bytes(&mut fields);
         let rotation = places::rotation(&mut fields);
         let formats = formats::formats(&mut fields);
         let reading = formats::reading(&mut fields, &formats);
+        let compatibility = evolution::compatibility(&mut fields, reading.values, &formats.values);
         let shape = places::shape(&mut fields, formats, reading.on_null);
         support::refuse(&mut fields);
         let tasks_max = fields.number("tasks.max", 1_usize, 1).clamp(1, crate::plugin::TASKS_MAX);
@@ -90,7 +98,17 @@ impl SinkConfig {
             (None, pattern) => Topics::Pattern(pattern.unwrap_or_default().to_owned()),
         };
         let task_bytes_max = buffer_bytes_max / tasks_max;
-        let this = Self { topics, store, access, shape: Arc::new(shape), reading, rotation, task_bytes_max };
+        let this = Self {
+            topics,
+            store,
+            access,
+            part_bytes,
+            shape: Arc::new(shape),
+            reading,
+            compatibility,
+            rotation,
+            task_bytes_max,
+        };
         if fields.errors.is_empty() { Ok(this) } else { Err(fields.errors) }
     }
 

@@ -90,7 +90,7 @@ fn what_would_make_other_objects_is_refused_and_not_ignored() {
         ("behavior.on.null.values", "perhaps"),
         ("timezone", "Mars/Olympus"),
         ("store.url", "minio:9000"),
-        ("schema.compatibility", "BACKWARD"),
+        ("schema.compatibility", "BACKWARDS"),
     ] {
         let refused = refused(&[(name, Some(value))]);
         assert!(refused.len() == 1 && refused[0].to_lowercase().contains(&value.to_lowercase()), "{name}: {refused:?}");
@@ -165,6 +165,34 @@ fn time_layouts_say_what_they_need() {
         refused(&field),
         ["Invalid value  for configuration partition.field.name: Field name cannot be null or empty"]
     );
+}
+
+#[test]
+fn compatibility_needs_schemas_and_says_so_at_its_own_field() {
+    for (text, rule) in [
+        ("NONE", Compatibility::None),
+        ("BACKWARD", Compatibility::Older),
+        ("FULL", Compatibility::Older),
+        ("FORWARD", Compatibility::Newer),
+        // What Confluent's sink does not know is NONE to it.
+        ("BACKWARD_TRANSITIVE", Compatibility::None),
+    ] {
+        assert_eq!(with(&[("schema.compatibility", text)]).compatibility, rule, "{text}");
+    }
+    let json = ("format.class", Some("io.confluent.connect.s3.format.json.JsonFormat"));
+    let backward = ("schema.compatibility", Some("BACKWARD"));
+    assert!(refused(&[json, backward]).is_empty(), "JSON of Avro values has a schema");
+    let without = [json, backward, ("value.converter", Some("org.apache.kafka.connect.json.JsonConverter"))];
+    let bytes = [
+        ("format.class", Some("io.confluent.connect.s3.format.bytearray.ByteArrayFormat")),
+        backward,
+        ("value.converter", Some("org.apache.kafka.connect.converters.ByteArrayConverter")),
+    ];
+    for (change, cure) in [(without, "use NONE or AvroConverter"), (bytes, "use NONE")] {
+        let refused = refused(&change);
+        assert!(refused.len() == 1 && refused[0].contains("schema.compatibility: "), "{refused:?}");
+        assert!(refused[0].ends_with(cure), "{refused:?}");
+    }
 }
 
 #[test]

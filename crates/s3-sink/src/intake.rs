@@ -66,6 +66,8 @@ pub struct Taken<'a> {
     pub time: Option<Millis>,
     /// Bytes for the file of values; none for a tombstone.
     pub value: Option<&'a [u8]>,
+    /// The value in Avro, when that is what it came as.
+    pub datum: Option<&'a [u8]>,
     /// Bytes for the file of keys.
     pub key: Option<&'a [u8]>,
     /// Bytes for the file of headers.
@@ -77,9 +79,9 @@ pub struct Taken<'a> {
 }
 
 impl Taken<'_> {
-    /// Bytes its files grow by.
-    pub fn bytes(&self) -> usize {
-        [self.value, self.key, self.headers].into_iter().flatten().map(<[u8]>::len).sum()
+    /// Bytes its files grow by, with the value in this form.
+    pub fn bytes(&self, value: Option<&[u8]>) -> usize {
+        [value, self.key, self.headers].into_iter().flatten().map(<[u8]>::len).sum()
     }
 }
 
@@ -205,7 +207,8 @@ impl Intake {
             };
             placed.map_err(|error| at(error.to_string()))?
         };
-        let value_schema = if let Value::Avro { id, .. } = parsed { id } else { 0 };
+        let (value_schema, datum) =
+            if let Value::Avro { id, datum, .. } = parsed { (id, Some(datum)) } else { (0, None) };
         let value = write_value(&parsed, &shape.format, reading.decimals, record.value(), value).map_err(at)?;
         let (key, key_schema) = match &shape.keys {
             None => (None, 0),
@@ -219,7 +222,7 @@ impl Intake {
             Some(format) => Some(headers::write(record, format, headers).map_err(at)?),
         };
         let offset = record.offset().0;
-        Ok(Outcome::Take(Taken { offset, folder, time, value, key, headers, value_schema, key_schema }))
+        Ok(Outcome::Take(Taken { offset, folder, time, value, datum, key, headers, value_schema, key_schema }))
     }
 }
 

@@ -5,7 +5,8 @@
 mod avro;
 mod config;
 mod container;
-mod crash;
+mod evolution;
+pub mod failpoint;
 mod format;
 mod group;
 mod intake;
@@ -18,6 +19,7 @@ mod resume;
 mod rotation;
 mod session;
 mod shape;
+mod start;
 mod task;
 mod zone;
 

@@ -10,6 +10,7 @@ use objects::OffsetRun;
 use tokio_util::sync::CancellationToken;
 use topics::TopicPartition;
 
+use crate::evolution::{Evolution, Unfit};
 use crate::format::Body;
 use crate::group::GroupPlan;
 use crate::intake::Taken;
@@ -99,25 +100,37 @@ impl Partition {
         self.plan.append(&seen, rotation, now);
     }
 
-    /// Take a record.
-    pub fn take(&mut self, taken: &Taken<'_>, rotation: &Rotation, now: Millis) {
-        // Schemas share a range of files where files are apart by schema anyway.
-        let schema_id = if self.shape.planned { 0 } else { taken.value_schema };
-        let seen = Seen { offset: taken.offset, schema_id: Some(schema_id), bytes: taken.bytes() };
-        let step = self.plan.step(&seen);
+    /// Take a record; the bytes its files grew by.
+    ///
+    /// # Errors
+    /// See [`Unfit`]; the record is not taken then.
+    pub fn take(
+        &mut self,
+        taken: &Taken<'_>,
+        rotation: &Rotation,
+        now: Millis,
+        evolution: &mut Evolution,
+    ) -> Result<usize, Unfit> {
+        let schema_id = Some(self.file_schema(taken, evolution));
+        let step = self.plan.step(&Seen { offset: taken.offset, schema_id, bytes: 0 });
         if step == Step::Skip {
-            return;
+            return Ok(0);
         }
-        if step == Step::SealThenAppend || self.due_by_record(taken, rotation) {
+        if step == Step::SealThenAppend || self.due_by_record(taken, rotation, evolution) {
             self.seal(taken.offset);
         }
-        let Some(index) = self.file(taken) else {
+        let Some(index) = self.file(taken, evolution) else {
             // The range is written down, and not with this record.
-            return self.pass(taken.offset, rotation, now);
+            self.pass(taken.offset, rotation, now);
+            return Ok(0);
         };
-        let full = self.plan.append(&seen, rotation, now);
+        let value = evolution.project(taken, self.open[index].value_schema)?;
+        let bytes = taken.bytes(value);
+        // Asked again: a file that was ended left its schema behind.
+        let schema_id = Some(if self.shape.planned { 0 } else { self.open[index].value_schema });
+        let full = self.plan.append(&Seen { offset: taken.offset, schema_id, bytes }, rotation, now);
         self.base = self.base.or(taken.time);
-        self.open[index].append(taken);
+        self.open[index].append(taken, value);
         if full {
             self.seal(taken.offset + 1);
         }
@@ -126,10 +139,21 @@ impl Partition {
         {
             self.seal(end);
         }
+        Ok(bytes)
+    }
+
+    /// Schema of the file that a record would go into where there is one file, else 0: schemas share a range of files
+    /// where files are apart by schema anyway.
+    fn file_schema(&self, taken: &Taken<'_>, evolution: &Evolution) -> u32 {
+        if self.shape.planned {
+            return 0;
+        }
+        let open = self.plan.open().schema_id;
+        open.filter(|file| evolution.takes(&self.at.topic, *file, taken.value_schema)).unwrap_or(taken.value_schema)
     }
 
     /// Whether the open files end before this record: by its time, or because too many would be open.
-    fn due_by_record(&self, taken: &Taken<'_>, rotation: &Rotation) -> bool {
+    fn due_by_record(&self, taken: &Taken<'_>, rotation: &Rotation, evolution: &Evolution) -> bool {
         if self.plan.pinned().is_some() || self.plan.open().records == 0 {
             return false;
         }
@@ -139,24 +163,25 @@ impl Partition {
             }
             _ => false,
         };
-        let another =
-            || self.shape.open_files_max.is_some_and(|max| self.open.len() >= max) && self.find(taken).is_none();
+        let another = || {
+            self.shape.open_files_max.is_some_and(|max| self.open.len() >= max) && self.find(taken, evolution).is_none()
+        };
         by_time || another()
     }
 
-    /// The open file that this record goes to.
-    fn find(&self, taken: &Taken<'_>) -> Option<usize> {
+    /// The open file that this record goes to: the latest of those that take it.
+    fn find(&self, taken: &Taken<'_>, evolution: &Evolution) -> Option<usize> {
         let files = self.by_folder.get(taken.folder)?.iter().copied();
-        files.into_iter().find(|index| {
+        files.rev().find(|index| {
             let file = &self.open[*index];
-            file.value_schema == taken.value_schema
+            evolution.takes(&self.at.topic, file.value_schema, taken.value_schema)
                 && file.key_schema == taken.key_schema
                 && file.values.is_some() == taken.value.is_some()
         })
     }
 
     /// Index of the file for a record, opened if need be; `None` when a plan that stands has no place for it.
-    fn file(&mut self, taken: &Taken<'_>) -> Option<usize> {
+    fn file(&mut self, taken: &Taken<'_>, evolution: &Evolution) -> Option<usize> {
         if self.plan.pinned().is_some()
             && let Some(group) = &self.pinned
         {
@@ -165,7 +190,7 @@ impl Partition {
             let open = self.open.iter().position(|file| file.folder == folder && file.first == first);
             return Some(open.unwrap_or_else(|| self.open_file(folder, first, taken)));
         }
-        let found = self.find(taken);
+        let found = self.find(taken, evolution);
         Some(found.unwrap_or_else(|| {
             let first = if self.shape.planned { taken.offset } else { self.plan.open().start };
             self.open_file(taken.folder.to_owned(), first, taken)
@@ -221,6 +246,11 @@ impl Partition {
         self.open_bytes() + self.plan.sealed_bytes()
     }
 
+    /// Bytes of files that ended and are not durable yet.
+    pub fn sealed_bytes(&self) -> usize {
+        self.plan.sealed_bytes()
+    }
+
     /// Whether an upload is on its way.
     pub fn on_its_way(&self) -> bool {
         self.plan.publishing()
@@ -245,8 +275,8 @@ impl Partition {
 }
 
 impl OpenFile {
-    fn append(&mut self, taken: &Taken<'_>) {
-        let parts = [(&mut self.values, taken.value), (&mut self.keys, taken.key), (&mut self.headers, taken.headers)];
+    fn append(&mut self, taken: &Taken<'_>, value: Option<&[u8]>) {
+        let parts = [(&mut self.values, value), (&mut self.keys, taken.key), (&mut self.headers, taken.headers)];
         for (body, bytes) in parts {
             if let (Some(body), Some(bytes)) = (body, bytes) {
                 body.append(bytes);
@@ -296,6 +326,11 @@ impl Partitions {
     /// All.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Partition> {
         self.0.values_mut().flat_map(BTreeMap::values_mut)
+    }
+
+    /// Bytes of all files that ended and are not durable yet.
+    pub fn sealed_bytes(&self) -> usize {
+        self.iter().map(Partition::sealed_bytes).sum()
     }
 
     /// Bytes held by all.

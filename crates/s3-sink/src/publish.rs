@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use topics::{RegistryClient, RegistryError, SchemaId, TopicPartition};
 
-use crate::crash;
+use crate::failpoint;
 use crate::format::{Body, FormatError};
 use crate::group::{self, GroupPlan};
 use crate::intake::{HEADERS_SCHEMA, STRING_SCHEMA};
@@ -55,6 +55,8 @@ pub struct Published {
 pub struct Publisher {
     /// Bucket.
     pub store: Store,
+    /// Larger objects go up in parts.
+    pub part_bytes: usize,
     /// Names and formats.
     pub shape: Arc<Shape>,
     /// For writer schemas.
@@ -74,6 +76,7 @@ impl Publisher {
         batch: Batch,
         stop: CancellationToken,
     ) -> Result<Published, PublishError> {
+        failpoint::hit(failpoint::FILE_ENDED);
         if self.shape.planned {
             return self.publish_group(at, batch, stop).await;
         }
@@ -95,6 +98,7 @@ impl Publisher {
         let runs = objects::offset_runs_text(plan.start, &plan.runs);
         let key = self.shape.chain_key(&at, plan.start);
         let (outcome, bytes) = self.make(&at, &key, Part::Values, body, metadata, runs, &stop).await?;
+        failpoint::hit(failpoint::OBJECT_WRITTEN);
         match outcome {
             PutOutcome::Created => Ok(Published { next: plan.next, existed: false, objects: 1, bytes }),
             PutOutcome::Exists => match self.recorded(&key, &stop).await? {
@@ -122,7 +126,7 @@ impl Publisher {
                     let next = batch.plan.start;
                     return Ok(Published { next, existed: true, objects: 0, bytes: 0 });
                 }
-                crash::point("after-plan");
+                failpoint::hit(failpoint::PLAN_WRITTEN);
             }
         }
         let next = batch.plan.next;
@@ -157,7 +161,7 @@ impl Publisher {
         {
             return Err(foreign(&key, &reason));
         }
-        crash::point("after-object");
+        failpoint::hit(failpoint::OBJECT_WRITTEN);
         Ok(if outcome == PutOutcome::Created { (1, bytes) } else { (0, 0) })
     }
 
@@ -278,6 +282,46 @@ impl Publisher {
         }
     }
 
+    /// A schema and its version under the subject of a topic's values, waiting for the registry.
+    ///
+    /// # Errors
+    /// See [`PublishError`].
+    pub async fn version(
+        &self,
+        at: &TopicPartition,
+        id: SchemaId,
+        stop: &CancellationToken,
+    ) -> Result<(Arc<str>, u32), PublishError> {
+        let schema = self.schema(at, id, stop).await?;
+        let record = record_name(&schema);
+        // By the names of all three strategies; of topic and record first.
+        let subjects = [format!("{}-value", at.topic), format!("{}-{record}", at.topic), record];
+        let mut backoff = Backoff::default();
+        loop {
+            match self.registry.versions_of(id).await {
+                Ok(uses) => {
+                    let latest = |subject: &String| {
+                        uses.iter().filter(|used| used.subject == *subject).map(|used| used.version).max()
+                    };
+                    let version = subjects.iter().find_map(latest).ok_or_else(|| {
+                        PublishError::Definite(format!(
+                            "values of {at} name schema id {id}, which is no version of subject {}: \
+                             schema.compatibility needs versions; register it there, or set schema.compatibility to NONE",
+                            subjects[0]
+                        ))
+                    })?;
+                    return Ok((schema, version));
+                }
+                Err(error @ RegistryError::Retry { .. }) => {
+                    wait(&mut backoff, stop, || format!("{error}; start it or correct SCHEMA_REGISTRY_URL")).await?;
+                }
+                Err(error @ (RegistryError::Refused { .. } | RegistryError::NotFound { .. })) => {
+                    return Err(PublishError::Definite(format!("versions of schema id {id}: {error}")));
+                }
+            }
+        }
+    }
+
     async fn put(
         &self,
         key: &str,
@@ -287,7 +331,7 @@ impl Publisher {
     ) -> Result<PutOutcome, PublishError> {
         let mut backoff = Backoff::default();
         loop {
-            let put = self.store.put_if_absent(key, pieces.clone(), metadata.to_metadata());
+            let put = self.store.put_if_absent_in_parts(key, pieces.clone(), metadata.to_metadata(), self.part_bytes);
             let outcome = tokio::select! {
                 outcome = put => outcome,
                 () = stop.cancelled() => return Err(PublishError::Stopped),
@@ -329,6 +373,16 @@ pub enum Recorded {
     Next(i64),
     /// It does not say, so another sink (the JVM's) wrote it.
     Foreign(String),
+}
+
+/// Full name of a schema's record; empty when it is none.
+fn record_name(schema: &str) -> String {
+    let json: serde_json::Value = serde_json::from_str(schema).unwrap_or_default();
+    let text = |name: &str| json.get(name).and_then(serde_json::Value::as_str);
+    match (text("namespace"), text("name").unwrap_or_default()) {
+        (Some(namespace), name) if !name.contains('.') => format!("{namespace}.{name}"),
+        (_, name) => name.to_owned(),
+    }
 }
 
 fn gone(key: &str) -> PublishError {

@@ -13,7 +13,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use connect::errors::{FailedRecord, Failure, RecordErrors};
 use connect::{Moved, Reporter, TaskError};
@@ -21,15 +21,19 @@ use futures::StreamExt;
 use service::Backoff;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use topics::{ConsumeError, Consumer, Event, Offset, Record, StartAt, TopicPartition};
+use topics::{ConsumeError, Consumer, Event, Offset, Record, SchemaId, StartAt, TopicPartition};
 
 use crate::config::SinkConfig;
-use crate::crash;
+use crate::container::unframe;
+use crate::evolution::{Evolution, Unfit};
+use crate::failpoint;
+use crate::format::Format;
 use crate::intake::{Intake, Outcome, RecordError};
 use crate::partition::{Partition, Partitions};
 use crate::publish::{PublishError, Published, Publisher};
 use crate::resume;
 use crate::rotation::Millis;
+use crate::start::Start;
 
 /// Uploads of one task at once.
 const UPLOADS_MAX: usize = 8;
@@ -53,6 +57,7 @@ pub struct Session {
     errors: Arc<RecordErrors>,
     stop: CancellationToken,
     intake: Intake,
+    evolution: Evolution,
     partitions: Partitions,
     uploads: JoinSet<Upload>,
     to_commit: HashMap<TopicPartition, i64>,
@@ -79,6 +84,10 @@ impl Session {
     ) -> Self {
         Self {
             errors,
+            evolution: Evolution::new(
+                config.compatibility,
+                matches!(config.shape.format, Format::Json(_)).then_some(config.reading.decimals),
+            ),
             intake: Intake::new(config.reading.clone(), Arc::clone(&config.shape)),
             config,
             publisher,
@@ -160,27 +169,26 @@ impl Session {
 
     /// Take a record into its partition's files; the bytes they grew by.
     async fn take(&mut self, record: &Record<'_>, now: Millis) -> Result<usize, TaskError> {
-        while let Some(id) = self.intake.unknown_schema(record) {
-            let schema = match self.publisher.schema(&record.topic_partition(), id, &self.stop).await {
-                Ok(schema) => schema,
-                Err(PublishError::Stopped) => return Ok(0),
-                Err(PublishError::Definite(reason)) => return Err(TaskError::Fail(reason)),
-            };
-            self.intake.learn(id, &schema).map_err(|error| TaskError::Fail(error.0))?;
+        if !self.learn(record).await? {
+            return Ok(0);
         }
         // A partition that was taken away may still have records on their way to us.
         let Some(partition) = self.partitions.get_mut(record.topic(), record.partition().0) else { return Ok(0) };
-        match self.intake.record(record, now) {
-            Ok(Outcome::Take(taken)) => {
-                let bytes = taken.bytes();
-                partition.take(&taken, &self.config.rotation, now);
-                Ok(bytes)
-            }
+        let taken = match self.intake.record(record, now) {
+            Ok(Outcome::Take(taken)) => partition.take(&taken, &self.config.rotation, now, &mut self.evolution),
             Ok(Outcome::Pass) => {
                 partition.pass(record.offset().0, &self.config.rotation, now);
                 Ok(0)
             }
-            Err(RecordError(why)) => {
+            Err(error) => Err(Unfit::Record(error)),
+        };
+        match taken {
+            Ok(bytes) => {
+                failpoint::hit(failpoint::RECORD_TAKEN);
+                Ok(bytes)
+            }
+            Err(Unfit::Settings(reason)) => Err(TaskError::Fail(format!("{}: {reason}", partition.at))),
+            Err(Unfit::Record(RecordError(why))) => {
                 let bad = record.to_owned();
                 // Kept as a dead letter, if at all, before the range that covers it can be committed.
                 self.errors.report(&FailedRecord::from(&bad), &Failure::avro_value(&why)).await?;
@@ -188,6 +196,29 @@ impl Session {
                 Ok(0)
             }
         }
+    }
+
+    /// Learn the schemas that this record needs; false when stopped meanwhile.
+    async fn learn(&mut self, record: &Record<'_>) -> Result<bool, TaskError> {
+        while let Some(id) = self.intake.unknown_schema(record) {
+            let schema = match self.publisher.schema(&record.topic_partition(), id, &self.stop).await {
+                Ok(schema) => schema,
+                Err(PublishError::Stopped) => return Ok(false),
+                Err(PublishError::Definite(reason)) => return Err(TaskError::Fail(reason)),
+            };
+            self.intake.learn(id, &schema).map_err(|error| TaskError::Fail(error.0))?;
+        }
+        let id = record.value().and_then(|value| unframe(value).ok()).map(|(id, _)| id);
+        if let Some(id) = id.filter(|id| self.evolution.lacks(record.topic(), *id)) {
+            let (schema, version) =
+                match self.publisher.version(&record.topic_partition(), SchemaId(id), &self.stop).await {
+                    Ok(found) => found,
+                    Err(PublishError::Stopped) => return Ok(false),
+                    Err(PublishError::Definite(reason)) => return Err(TaskError::Fail(reason)),
+                };
+            self.evolution.learn(record.topic(), id, version, &schema).map_err(|error| TaskError::Fail(error.0))?;
+        }
+        Ok(true)
     }
 
     /// Whether there is room for more records. What is written down in the bucket has to be read whole, however much it
@@ -198,11 +229,17 @@ impl Session {
     }
 
     /// Under memory pressure the largest open file ends early, as long as there is room for its upload.
+    /// More than one, as far as they are together less than half of the room: nothing is read meanwhile, so uploads to a
+    /// slow store would else go one after the other.
     fn relieve(&mut self) {
-        if self.uploads.len() >= UPLOADS_MAX || self.partitions.bytes() < self.config.files_bytes_max() {
-            return;
-        }
-        if let Some(largest) = self.partitions.iter_mut().max_by_key(|partition| partition.sealable_bytes()) {
+        let most = self.config.files_bytes_max();
+        for _ in self.uploads.len()..UPLOADS_MAX {
+            if self.partitions.bytes() < most || self.partitions.sealed_bytes() >= most / 2 {
+                return;
+            }
+            let Some(largest) = self.partitions.iter_mut().max_by_key(|partition| partition.sealable_bytes()) else {
+                return;
+            };
             largest.seal(0);
         }
     }
@@ -233,7 +270,7 @@ impl Session {
             Err(PublishError::Stopped) => return Ok(()),
             Err(PublishError::Definite(reason)) => return Err(TaskError::Fail(reason)),
         };
-        crash::point("after-put");
+        failpoint::hit(failpoint::RANGE_WRITTEN);
         self.note(&at, &published);
         self.to_commit.insert(at.clone(), published.next);
         if published.existed {
@@ -302,6 +339,7 @@ impl Session {
         let outcome = tokio::task::spawn_blocking(move || consumer.commit(&list)).await;
         match outcome {
             Ok(Ok(())) => {
+                failpoint::hit(failpoint::COMMITTED);
                 self.to_commit.clear();
                 Ok(())
             }
@@ -315,13 +353,21 @@ impl Session {
     }
 
     async fn assigned(&mut self, assigned: Vec<TopicPartition>) -> Result<(), TaskError> {
+        let begin = Instant::now();
         let committed = self.committed(&assigned).await?;
+        let asked = begin.elapsed();
         let (publisher, stop) = (&self.publisher, &self.stop);
         let lookups = committed.into_iter().map(|(at, start)| async move {
             let resume = resume::look_up(publisher, &at, start.committed, stop).await;
             (at, start, resume)
         });
         let found: Vec<_> = futures::stream::iter(lookups).buffer_unordered(LOOKUPS_MAX).collect().await;
+        tracing::info!(
+            "{} partitions are ours: asked Kafka for {asked:.1?}, the bucket for {:.1?}",
+            found.len(),
+            begin.elapsed() - asked
+        );
+        failpoint::hit(failpoint::POSITIONS_FOUND);
         for (at, start, resume) in found {
             let (resume, pinned) = match resume {
                 Ok(found) => found,
@@ -374,9 +420,11 @@ impl Session {
                     tracing::warn!("while giving partitions back: {error}");
                 }
             }
+            failpoint::hit(failpoint::UPLOADS_ENDED);
             if let Err(error) = self.commit().await {
                 tracing::warn!("while giving partitions back: {error}");
             }
+            failpoint::hit(failpoint::GIVEN_UP);
         };
         if tokio::time::timeout(FINISH_WAIT, finishing).await.is_err() {
             tracing::warn!(
@@ -404,45 +452,6 @@ impl Session {
             ))),
             ConsumeError::Broken { .. } | ConsumeError::Refused { .. } => Err(TaskError::Retry(error.to_string())),
         }
-    }
-}
-
-/// What Kafka says about a partition at its assignment.
-struct Start {
-    committed: i64,
-    low: i64,
-    high: i64,
-}
-
-impl Start {
-    /// Blocks for some round trips.
-    fn of(consumer: &Consumer, asked: &[TopicPartition]) -> Result<Vec<(TopicPartition, Self)>, ConsumeError> {
-        let committed = consumer.committed(asked)?;
-        let start = |at: &TopicPartition| {
-            let marks = consumer.watermarks(at)?;
-            let committed = committed.get(at).copied().flatten().unwrap_or(marks.low).0;
-            Ok((at.clone(), Self { committed, low: marks.low.0, high: marks.high.0 }))
-        };
-        asked.iter().map(start).collect()
-    }
-
-    /// The log must hold the position; otherwise records were lost, or it is another log.
-    fn check(&self, at: &TopicPartition, position: i64) -> Result<(), TaskError> {
-        if position < self.low {
-            return Err(TaskError::Fail(format!(
-                "{at}: the next offset to copy is {position}, but the topic begins at {}: records were deleted before \
-                 they were copied. To go on without them reset the group to the earliest offset, then restart the connector",
-                self.low
-            )));
-        }
-        if position > self.high {
-            return Err(TaskError::Fail(format!(
-                "{at}: objects or the group reach to offset {position}, but the topic ends at {}: it was deleted and made \
-                 anew. Move its old objects away (or choose another topics.dir), reset the group, then restart the connector",
-                self.high
-            )));
-        }
-        Ok(())
     }
 }
 

@@ -36,8 +36,13 @@ pub async fn run(context: TaskContext) -> Result<(), TaskError> {
     let store = Store::open_with(&config.store, &config.access).map_err(|error| TaskError::Fail(error.to_string()))?;
     let refused = |error: SecurityError| TaskError::Fail(error.to_string());
     let registry = context.worker.registry(&context.config).map_err(refused)?;
-    let publisher =
-        Publisher { store, shape: Arc::clone(&config.shape), registry, makers: Arc::new(Semaphore::new(MAKERS_MAX)) };
+    let publisher = Publisher {
+        store,
+        part_bytes: config.part_bytes,
+        shape: Arc::clone(&config.shape),
+        registry,
+        makers: Arc::new(Semaphore::new(MAKERS_MAX)),
+    };
     let id = format!("{}-{}", context.connector, context.task);
     let cluster = context.worker.cluster(&id, ClientKind::Consumer, &context.config).map_err(refused)?;
     let group = model::names::connector_group(&context.connector);

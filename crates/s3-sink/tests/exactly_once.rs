@@ -8,25 +8,6 @@ use testkit::wait_until;
 use crate::fixture::World;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sink_killed_between_put_and_commit_takes_its_object_over() {
-    let mut world = World::new().await;
-    let sink = world.sink(&[]).await;
-    world.register(&sink, &[]).await;
-    drop(sink);
-    for round in 1..=4 {
-        world.send(30, 0, true);
-        let crash = format!("after-put:{round}");
-        let mut sink = world.sink(&[("HAUS_CRASH_AT", &crash)]).await;
-        world.send(30, 0, true);
-        wait_until("the sink dies", Duration::from_secs(60), async || sink.binary.ended().is_some()).await;
-    }
-    let _sink = world.sink(&[]).await;
-    world.send(30, 0, true);
-    world.check().await;
-    world.check_committed().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn sinks_killed_under_load_lose_and_double_nothing() {
     let mut world = World::new().await;
     let first = world.sink(&[]).await;

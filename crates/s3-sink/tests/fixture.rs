@@ -7,12 +7,14 @@ use futures::TryStreamExt;
 use model::names::RawObject;
 use model::secret::Secret;
 use objects::{RawMetadata, Store};
+use s3_sink::failpoint::{self, Failpoint};
 use serde_json::{Value, json};
 use testkit::{Binary, free_port, fresh_name, wait_until};
 use tokio_util::sync::CancellationToken;
 use topics::{Admin, Cluster, Partition, RecordOut, TopicPlan, TransactionSettings, TransactionalProducer};
 
-pub use crate::values::{FIRST_HOUR_MS, HOURS, WITH_TIME, avro_ids, json_ids, kind_of, time_of};
+use crate::object_store::ObjectStore;
+pub use crate::values::{FIRST_HOUR_MS, HEAVY, HOURS, WITH_TIME, avro_ids, json_ids, kind_of, time_of};
 use crate::values::{framed, id_of, read, registry};
 
 pub const PARTITIONS: i32 = 3;
@@ -30,9 +32,7 @@ pub struct World {
     sent: BTreeMap<i32, Vec<i64>>,
     next_id: i64,
     _registry: tokio::task::JoinHandle<()>,
-    objects: Option<Binary>,
-    objects_port: u16,
-    dir: tempfile::TempDir,
+    objects: ObjectStore,
 }
 
 /// A sink process.
@@ -43,11 +43,9 @@ pub struct Sink {
 
 impl World {
     pub async fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let port = free_port();
-        let object_server = start_object_server(port, &dir).await;
+        let objects = ObjectStore::start().await;
         let (registry_binary, registry_url) = registry().await;
-        let s3_url = format!("http://127.0.0.1:{port}");
+        let s3_url = format!("http://127.0.0.1:{}", objects.port);
         let store = Store::new(&s3_url, "us-east-1", "minio", &Secret::new("minio123"), "raw").unwrap();
         let topic = fresh_name("sink");
         let cluster = Cluster::new(&testkit::kafka().await.bootstrap, "sink-test");
@@ -68,9 +66,7 @@ impl World {
             producer,
             sent: BTreeMap::new(),
             next_id: 0,
-            objects: Some(object_server),
-            objects_port: port,
-            dir,
+            objects,
         }
     }
 
@@ -100,12 +96,12 @@ impl World {
 
     /// Kill the object server.
     pub async fn stop_objects(&mut self) {
-        self.objects.take().unwrap().kill().await;
+        self.objects.kill().await;
     }
 
     /// Start it again where it was.
     pub async fn start_objects(&mut self) {
-        self.objects = Some(start_object_server(self.objects_port, &self.dir).await);
+        self.objects.start_again().await;
     }
 
     /// One record without a value in partition 0.
@@ -120,6 +116,16 @@ impl World {
 
     /// A sink process on the shared state.
     pub async fn sink(&self, environment: &[(&str, &str)]) -> Sink {
+        self.program("s3-sink", environment).await
+    }
+
+    /// One that dies when it passes this place the n-th time.
+    pub async fn failing_sink(&self, point: Failpoint, turn: u64) -> Sink {
+        let armed = format!("{}:{turn}", point.0);
+        self.program("s3-sink-failpoints", &[(failpoint::VARIABLE, &armed)]).await
+    }
+
+    async fn program(&self, name: &str, environment: &[(&str, &str)]) -> Sink {
         let port = free_port().to_string();
         let bootstrap = self.cluster.bootstrap().to_owned();
         let topic = |name: &str| format!("{}_{name}", self.state);
@@ -131,11 +137,12 @@ impl World {
             ("CONNECT_CONFIG_TOPIC", &configs),
             ("CONNECT_OFFSET_TOPIC", &offsets),
             ("CONNECT_STATUS_TOPIC", &statuses),
-            ("AWS_ACCESS_KEY_ID", "minio"),
-            ("AWS_SECRET_ACCESS_KEY", "minio123"),
         ];
+        if !environment.iter().any(|(name, _)| name.starts_with("AWS_")) {
+            all.extend([("AWS_ACCESS_KEY_ID", "minio"), ("AWS_SECRET_ACCESS_KEY", "minio123")]);
+        }
         all.extend(environment);
-        let mut binary = Binary::spawn("s3-sink", &all);
+        let mut binary = Binary::spawn(name, &all);
         let url = format!("http://127.0.0.1:{port}");
         let ready =
             async || self.http.get(format!("{url}/connectors")).send().await.is_ok_and(|answer| answer.status() == 200);
@@ -214,9 +221,14 @@ impl World {
         }
     }
 
+    /// Multipart uploads that were neither completed nor aborted.
+    pub fn uploads(&self) -> usize {
+        self.objects.uploads()
+    }
+
     /// Port of the object server.
     pub fn objects_port(&self) -> u16 {
-        self.objects_port
+        self.objects.port
     }
 
     /// Wait until each record's id is in an object, then check that each is there once and in the folder it belongs to.
@@ -274,13 +286,14 @@ impl World {
         tokio::task::block_in_place(|| {
             let mut value = framed(0, 0);
             value.resize(bytes, 0);
+            // One transaction: each commit would write a marker into every partition.
+            self.producer.begin().unwrap();
             for _ in 0..records {
-                self.producer.begin().unwrap();
                 for partition in 0..partitions {
                     self.producer.send(RecordOut::to(&name).partition(Partition(partition)).value(&value)).unwrap();
                 }
-                self.producer.commit().unwrap();
             }
+            self.producer.commit().unwrap();
         });
         name
     }
@@ -383,12 +396,4 @@ async fn create_topic(cluster: &Cluster, name: &str, partitions: i32) {
 /// Whether a key is one of values, not of keys or headers beside them.
 fn is_values(key: &str) -> bool {
     !key.contains(".keys.") && !key.contains(".headers.")
-}
-
-async fn start_object_server(port: u16, dir: &tempfile::TempDir) -> Binary {
-    let port_text = port.to_string();
-    let environment = [("S3_PORT", port_text.as_str()), ("OBJECT_SERVER_DIR", dir.path().to_str().unwrap())];
-    let mut binary = Binary::spawn("object-server", &environment);
-    binary.wait_port(port).await;
-    binary
 }

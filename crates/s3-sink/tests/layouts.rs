@@ -1,9 +1,5 @@
 //! Layouts by field and time, other formats, keys and headers: each record once, in its folder.
 
-use std::time::Duration;
-
-use testkit::wait_until;
-
 use crate::fixture::{FIRST_HOUR_MS, HOURS, WITH_TIME, World, avro_ids, json_ids, kind_of, time_of};
 
 const HOURLY: [(&str, &str); 4] = [
@@ -12,22 +8,11 @@ const HOURLY: [(&str, &str); 4] = [
     ("timestamp.extractor", "RecordField"),
     ("timestamp.field", "at"),
 ];
-/// Folders change every 200 ms: what is made again after a crash would lie elsewhere.
-const BY_THE_CLOCK: [(&str, &str); 4] = [
-    ("partitioner.class", "io.confluent.connect.storage.partitioner.TimeBasedPartitioner"),
-    ("locale", "en-US"),
-    ("partition.duration.ms", "200"),
-    ("path.format", "'s'=ss/'ms'=SSS"),
-];
 const JSON: (&str, &str) = ("format.class", "io.confluent.connect.s3.format.json.JsonFormat");
 
 fn hour_of(id: i64) -> Option<String> {
     let hour = 10 + (time_of(id) - FIRST_HOUR_MS) / 3_600_000;
     Some(format!("year=2026/month=06/day=30/hour={hour}"))
-}
-
-fn anywhere(_: i64) -> Option<String> {
-    None
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,31 +64,6 @@ async fn json_lies_by_field_with_keys_and_headers_beside() {
             .collect();
         assert_eq!(headers, expected, "{key}");
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_sink_killed_at_every_step_finishes_what_is_written_down_even_by_the_clock() {
-    let mut world = World::new().await;
-    let sink = world.sink(&[]).await;
-    let mut changes = BY_THE_CLOCK.to_vec();
-    changes.extend([("tasks.max", "1"), ("flush.size", "40"), ("rotate.schedule.interval.ms", "400")]);
-    world.register(&sink, &changes).await;
-    drop(sink);
-    for step in ["after-plan", "after-object", "after-put"] {
-        for round in 1..=3 {
-            let crash = format!("{step}:{round}");
-            let mut sink = world.sink(&[("HAUS_CRASH_AT", &crash)]).await;
-            wait_until("the sink dies", Duration::from_secs(60), async || {
-                world.send(30, WITH_TIME, true);
-                sink.binary.ended().is_some()
-            })
-            .await;
-        }
-    }
-    let _sink = world.sink(&[]).await;
-    world.send(30, WITH_TIME, true);
-    world.check_layout(avro_ids, anywhere).await;
-    world.check_plans().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,12 +4,16 @@ use apache_avro::types::Value as Avro;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-/// The second has another field, the third what layouts look at.
-const SCHEMAS: [&str; 3] = [
+/// The second has another field, the third what layouts look at, the fourth weight.
+const SCHEMAS: [&str; 4] = [
     r#"{"type":"record","name":"Row","fields":[{"name":"id","type":"long"}]}"#,
     r#"{"type":"record","name":"Row","fields":[{"name":"id","type":"long"},{"name":"n","type":"long","default":0}]}"#,
     r#"{"type":"record","name":"Row","fields":[{"name":"id","type":"long"},{"name":"kind","type":["null","string"],"default":null},{"name":"at","type":"long"}]}"#,
+    r#"{"type":"record","name":"Row","fields":[{"name":"id","type":"long"},{"name":"weight","type":"bytes"}]}"#,
 ];
+/// Schema with [`HEAVY_BYTES`] in each record.
+pub const HEAVY: usize = 3;
+pub const HEAVY_BYTES: usize = 100_000;
 /// Schema with `kind` and `at`.
 pub const WITH_TIME: usize = 2;
 /// Hours over which `at` is spread.
@@ -51,6 +55,10 @@ pub fn framed(id: i64, schema: usize) -> Vec<u8> {
             Avro::Union(1, Box::new(Avro::String(kind_of(id))))
         };
         fields.extend([("kind".into(), kind), ("at".into(), Avro::Long(time_of(id)))]);
+    }
+    if schema == HEAVY {
+        // Other bytes in each, so that parts that change places are noticed.
+        fields.push(("weight".into(), Avro::Bytes(vec![id as u8; HEAVY_BYTES])));
     }
     let mut value = vec![0];
     value.extend_from_slice(&(schema as u32 + 1).to_be_bytes());
@@ -106,8 +114,14 @@ pub async fn registry() -> (tokio::task::JoinHandle<()>, String) {
             let text = String::from_utf8_lossy(&request[..read]);
             let path = text.split(' ').nth(1).unwrap_or_default();
             let id = path.strip_prefix("/schemas/ids/").map(|rest| rest.split('?').next().unwrap_or_default());
-            let schema = id.and_then(|id| SCHEMAS.get(id.parse::<usize>().ok()?.checked_sub(1)?));
+            let versions = id.and_then(|id| id.strip_suffix("/versions"));
+            let index = versions.or(id).and_then(|id| id.parse::<usize>().ok()?.checked_sub(1));
+            let schema = index.and_then(|index| SCHEMAS.get(index));
             let (status, body) = match schema {
+                // Versions as their ids, under the subject of the record's name.
+                Some(_) if versions.is_some() => {
+                    ("200 OK", json!([{ "subject": "Row", "version": index.map(|index| index + 1) }]).to_string())
+                }
                 Some(schema) => ("200 OK", json!({ "schema": schema }).to_string()),
                 None => ("404 Not Found", json!({ "error_code": 40403, "message": "Schema not found" }).to_string()),
             };

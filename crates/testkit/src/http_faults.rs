@@ -46,6 +46,17 @@ pub struct HttpRequest {
     pub path: String,
     /// Requests that came before it.
     pub number: u64,
+    /// All of its head.
+    pub head: String,
+}
+
+impl HttpRequest {
+    /// The value of a header.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.head.lines().skip(1).filter_map(|line| line.split_once(':'));
+        lines.find(|(given, _)| given.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+    }
 }
 
 /// A running proxy; ends when dropped.
@@ -120,6 +131,7 @@ async fn serve(
         method: words.next().unwrap_or_default().to_owned(),
         path: words.next().unwrap_or_default().to_owned(),
         number: numbers.fetch_add(1, Ordering::Relaxed),
+        head: text.clone(),
     };
     let fault = decide(&request);
     if fault != HttpFault::None {

@@ -7,6 +7,8 @@
 //!
 //! `next` needs no thread of its own: librdkafka fetches in the background and wakes the task.
 
+mod ends;
+
 use std::collections::{HashMap, VecDeque};
 use std::future::Future as _;
 use std::pin::pin;

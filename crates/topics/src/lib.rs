@@ -62,6 +62,6 @@ pub use group::{GroupDescription, GroupMember};
 pub use producer::{Delivered, Producer, ProducerSettings};
 pub use record::{Header, Headers, Offset, OwnedRecord, Partition, Record, RecordOut, TopicPartition};
 pub use registry_access::RegistryAccess;
-pub use registry_client::{CompatibilityVerdict, RegisteredSchema, RegistryClient, SchemaId};
+pub use registry_client::{CompatibilityVerdict, RegisteredSchema, RegistryClient, SchemaId, SubjectVersion};
 pub use security::{ClientProperties, Security, SecurityError};
 pub use transaction::{Compression, SendOutcome, TransactionSettings, TransactionalProducer};

@@ -46,6 +46,13 @@ pub struct RegisteredSchema {
     pub schema: String,
 }
 
+/// A version that a schema is under a subject.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct SubjectVersion {
+    pub subject: String,
+    pub version: u32,
+}
+
 /// Whether a schema could be registered under a subject.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct CompatibilityVerdict {
@@ -128,6 +135,15 @@ impl RegistryClient {
         }
         cache.texts.insert(id, Arc::clone(&text));
         Ok(text)
+    }
+
+    /// Subjects and versions under which a schema is or was registered. Not cached.
+    ///
+    /// # Errors
+    /// `NotFound`, `Retry`.
+    pub async fn versions_of(&self, id: SchemaId) -> Result<Vec<SubjectVersion>, RegistryError> {
+        let path = format!("/schemas/ids/{id}/versions?deleted=true");
+        self.ask(Method::GET, &path, None, &format!("schema id {id}")).await
     }
 
     /// The subject's latest version. Not cached.

@@ -128,6 +128,8 @@ async fn the_position_passes_transaction_markers_and_aborted_records() {
     assert_eq!(records[0].offset, Offset(0));
     let at = TopicPartition::new(topic.as_str(), 0);
     assert_eq!(consumer.watermarks(&at).unwrap().high, Offset(5));
+    let together = consumer.watermarks_of(std::slice::from_ref(&at)).unwrap();
+    assert_eq!((together[&at].low, together[&at].high), (Offset(0), Offset(5)));
     testkit::wait_until("the position is behind the markers", DEADLINE, async || {
         // Markers are passed while polling; no record comes.
         let _ = consumer.try_next();

@@ -1,11 +1,20 @@
 //! Avro schemas as an arena of nodes, made of their JSON.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 
 /// Deeper schemas are refused, so that reading a datum cannot exhaust the stack.
 const DEPTH_MAX: usize = 64;
+
+/// Parameters that describe and change nothing.
+const DESCRIBING: [&str; 5] = [
+    "connect.record.doc",
+    "connect.record.aliases",
+    "connect.record.namespace",
+    "io.confluent.connect.avro.field.doc.",
+    "io.confluent.connect.avro.record.doc",
+];
 
 /// A schema that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,10 +43,25 @@ pub(super) enum Node {
     Record(Vec<(String, Id)>),
 }
 
+/// What Connect knows of a type beside its kind; values of types with other marks are not projected to each other.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Marks {
+    /// Connect's name of the type.
+    pub(super) name: Option<String>,
+    /// Its parameters.
+    pub(super) parameters: BTreeMap<String, String>,
+}
+
 /// A parsed schema.
 #[derive(Debug, Clone)]
 pub struct Schema {
+    /// `connect.version`, which goes before the registry's.
+    pub version: Option<u32>,
     pub(super) nodes: Vec<Node>,
+    /// Types that have marks.
+    pub(super) marks: HashMap<Id, Marks>,
+    /// Defaults of fields: record and index.
+    pub(super) defaults: HashMap<(Id, usize), Value>,
     /// Scale where a node is a decimal.
     pub(super) scales: HashMap<Id, usize>,
     /// Name of named types and of primitive ones, as a union's branch is called.
@@ -62,7 +86,18 @@ impl Schema {
     pub fn parse(text: &str) -> Result<Self, SchemaError> {
         let json: Value = serde_json::from_str(text).map_err(|error| SchemaError(error.to_string()))?;
         let mut parser = Parser {
-            schema: Self { nodes: Vec::new(), scales: HashMap::new(), names: Vec::new(), root: 0 },
+            schema: Self {
+                version: json
+                    .get("connect.version")
+                    .and_then(Value::as_u64)
+                    .and_then(|version| version.try_into().ok()),
+                nodes: Vec::new(),
+                marks: HashMap::new(),
+                defaults: HashMap::new(),
+                scales: HashMap::new(),
+                names: Vec::new(),
+                root: 0,
+            },
             named: HashMap::new(),
         };
         let root = parser.node(&json, "", 0)?;
@@ -87,7 +122,7 @@ impl Schema {
     }
 
     /// The other branch of an optional type.
-    fn without_null(&self, id: Id) -> Id {
+    pub(super) fn without_null(&self, id: Id) -> Id {
         match &self.nodes[id] {
             Node::Union(branches) => {
                 branches.iter().copied().find(|branch| self.nodes[*branch] != Node::Null).unwrap_or(id)
@@ -139,6 +174,9 @@ impl Parser {
                     let field_name = field.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
                     let missing = || SchemaError(format!("field '{field_name}' has no type"));
                     let node = self.node(field.get("type").ok_or_else(missing)?, &namespace, depth + 1)?;
+                    if let Some(default) = field.get("default") {
+                        self.schema.defaults.insert((id, list.len()), default.clone());
+                    }
                     list.push((field_name, node));
                 }
                 self.schema.nodes[id] = Node::Record(list);
@@ -171,7 +209,30 @@ impl Parser {
             let scale = json.get("scale").and_then(Value::as_u64).and_then(|scale| usize::try_from(scale).ok());
             self.schema.scales.insert(id, scale.unwrap_or(0));
         }
+        self.mark(id, json, &namespace, simple);
         Ok(id)
+    }
+
+    /// Keep what Connect makes of a type's properties: a record is called by its name, other types only by `connect.name`
+    /// or what they mean; a decimal's scale and precision are parameters.
+    fn mark(&mut self, id: Id, json: &Value, namespace: &str, simple: &str) {
+        let text = |name: &str| json.get(name).and_then(Value::as_str).map(str::to_owned);
+        let record = matches!(self.schema.nodes[id], Node::Record(_) | Node::Fixed(_));
+        let own_name = || record.then(|| format!("{namespace}.{simple}"));
+        let name = text("connect.name").or_else(|| text("logicalType")).or_else(own_name);
+        let given = json.get("connect.parameters").and_then(Value::as_object).into_iter().flatten();
+        let mut parameters: BTreeMap<String, String> = given
+            .filter(|(name, _)| !DESCRIBING.iter().any(|describing| name.starts_with(describing)))
+            .map(|(name, value)| (name.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
+            .collect();
+        for number in ["scale", "precision"] {
+            if let Some(value) = json.get(number).filter(|_| self.schema.scales.contains_key(&id)) {
+                parameters.insert(number.into(), value.to_string());
+            }
+        }
+        if name.is_some() || !parameters.is_empty() {
+            self.schema.marks.insert(id, Marks { name, parameters });
+        }
     }
 
     fn reference(&mut self, name: &str, namespace: &str) -> Result<Id, SchemaError> {

@@ -1,10 +1,12 @@
 //! The bucket: where it is, who may write, how its objects are kept.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use connect::FieldError;
 use model::secret::Secret;
-use objects::{Access, Credentials, CustomerKey, Encryption, Role, StoreSettings};
+use objects::{Access, Credentials, CustomerKey, Encryption, Retries, Role, StoreSettings};
 
 use super::fields::{Fields, is_reference};
 
@@ -45,7 +47,6 @@ pub(super) fn store_settings(fields: &mut Fields<'_>) -> (StoreSettings, Access)
     if !is_reference(&endpoint) && !endpoint.starts_with("http://") && !endpoint.starts_with("https://") {
         fields.refuse("store.url", &endpoint, "it must begin with http:// or https://");
     }
-    check_parts(fields);
     let provider = fields.class("s3.credentials.provider.class", &PROVIDERS, PROVIDERS_WHY);
     // Confluent's provider classes read the process's environment; keys in the configuration go before it.
     let from_environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
@@ -70,13 +71,14 @@ pub(super) fn store_settings(fields: &mut Fields<'_>) -> (StoreSettings, Access)
         virtual_host: !fields.boolean("s3.path.style.access.enabled", true),
         encryption: encryption(fields),
         acl: fields.text("s3.acl.canned").map(str::to_owned),
+        retries: retries(fields),
     };
     let store = StoreSettings { endpoint, region, access_key_id: key, secret_access_key: Secret::new(secret), bucket };
     (store, access)
 }
 
-/// Objects are put whole, so that the conditional put decides; sizes and retries of parts are checked all the same.
-fn check_parts(fields: &mut Fields<'_>) {
+/// `s3.part.size`.
+pub(super) fn part_bytes(fields: &mut Fields<'_>) -> usize {
     let size = fields.number("s3.part.size", 26_214_400_i64, i64::MIN);
     if size < PART_SIZE_MIN {
         let text = format!("Part size must be at least: {PART_SIZE_MIN} bytes (5MB)");
@@ -86,8 +88,17 @@ fn check_parts(fields: &mut Fields<'_>) {
         let text = format!("Part size must be no more: {} bytes (~2GB)", i32::MAX);
         fields.refuse("s3.part.size", &size.to_string(), &text);
     }
-    fields.number("s3.part.retries", 3_i32, 0);
-    fields.number("s3.retry.backoff.ms", 200_i64, 0);
+    usize::try_from(size).unwrap_or(0)
+}
+
+/// `s3.part.retries` and `s3.retry.backoff.ms`, which are those of every request to S3.
+fn retries(fields: &mut Fields<'_>) -> Retries {
+    let max = fields.number("s3.part.retries", 3_i32, 0);
+    let backoff = fields.number("s3.retry.backoff.ms", 200_i64, 0);
+    Retries {
+        max: usize::try_from(max).unwrap_or(0),
+        backoff: Duration::from_millis(u64::try_from(backoff).unwrap_or(0)),
+    }
 }
 
 fn role(fields: &mut Fields<'_>) -> Role {

@@ -12,8 +12,6 @@ struct Ignored(&'static str, &'static str);
 /// A property that cannot be had, but for values that ask for nothing.
 struct Refused(&'static str, &'static [&'static str], &'static str);
 
-const PARTS: &str = "Objects are put whole, by one conditional request.";
-
 /// Taken, and without effect.
 #[cfg_attr(not(test), expect(dead_code, reason = "the documentation is made of it"))]
 #[rustfmt::skip]
@@ -29,10 +27,10 @@ const IGNORED: &[Ignored] = &[
     Ignored("rotate.file.on.partition.change", "Files of several folders stay open side by side; late records make no small files."),
     Ignored("s3.elastic.buffer.enable", "haus.buffer.bytes.max bounds memory over all partitions."),
     Ignored("s3.elastic.buffer.init.capacity", "haus.buffer.bytes.max bounds memory over all partitions."),
-    Ignored("s3.http.send.expect.continue", PARTS),
+    Ignored("s3.http.send.expect.continue", "Bodies are sent with their requests."),
     Ignored("s3.object.behavior.on.tagging.error", "Objects have metadata instead of tags."),
     Ignored("s3.object.tagging", "Offsets and the number of records are in each object's metadata, x-amz-meta-haus-…"),
-    Ignored("s3.send.digest", PARTS),
+    Ignored("s3.send.digest", "Each object's CRC-32C is in its metadata."),
     Ignored("schemas.cache.config", "Schemas are read once."),
     Ignored("shutdown.timeout.ms", "There is no Hive."),
 ];
@@ -40,7 +38,6 @@ const IGNORED: &[Ignored] = &[
 /// Refused, but for the values named.
 #[rustfmt::skip]
 const REFUSED: &[Refused] = &[
-    Refused("schema.compatibility", &["NONE"], "values of another schema go into another file (NONE); use NONE"),
     Refused("storage.class", &["io.confluent.connect.s3.storage.S3Storage"], "this sink writes to S3; use io.confluent.connect.s3.storage.S3Storage"),
     Refused("s3.object.tagging.key.value.pairs", &[], "objects are not tagged"),
     Refused("s3.proxy.url", &[], "proxies are not used"),

@@ -1,0 +1,5 @@
+//! The program `s3-sink` with the places at which tests have it die; see `failpoint`.
+
+fn main() -> std::process::ExitCode {
+    s3_sink::main()
+}
