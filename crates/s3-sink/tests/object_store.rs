@@ -14,7 +14,7 @@ pub struct ObjectStore {
 
 enum Running {
     Ours(Binary),
-    MinIo(MinIo),
+    MinIo(#[allow(dead_code, reason = "stopped when it is dropped")] MinIo),
 }
 
 /// Killed when dropped.
