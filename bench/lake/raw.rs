@@ -44,7 +44,7 @@ type ColumnSpec = (&'static str, u32, &'static str, i32, bool);
 const ID: ColumnSpec = ("id", 23, "int4", -1, false);
 const CREATED_AT: ColumnSpec = ("created_at", 1114, "timestamp", -1, true);
 
-/// The shop's tables with their part of the rows, in 101ths: what the seeder makes of 10,000 customers.
+/// The shop's tables with their part of the rows, out of 101: what the seeder makes of 10,000 customers.
 const TABLES: [(&str, i64, &[ColumnSpec]); 5] = [
     (
         "customers",
@@ -210,7 +210,7 @@ impl Topic {
     }
 
     /// Begins where another run ended.
-    fn from_offset(mut self, partition: i64, offset: i64) -> Self {
+    fn at_offset(mut self, partition: i64, offset: i64) -> Self {
         self.open.entry(partition).or_default().start = offset;
         self
     }
@@ -332,7 +332,7 @@ fn changes(dir: &Path, rows: i64, changes: i64, recent: bool) {
     for partition in 0..PARTITIONS {
         // Keys from 1 to `rows` of this partition.
         let before = (rows - partition) / PARTITIONS + i64::from(partition > 0 && rows >= partition);
-        topic = topic.from_offset(partition, before);
+        topic = topic.at_offset(partition, before);
     }
     let (first, span) = if recent { (rows - rows / 10, rows / 10) } else { (0, rows) };
     let old = changes - changes / 10;

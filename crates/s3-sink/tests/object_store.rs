@@ -13,7 +13,7 @@ pub struct ObjectStore {
 }
 
 enum Running {
-    Ours(Binary),
+    Ours(Box<Binary>),
     MinIo(#[allow(dead_code, reason = "stopped when it is dropped")] MinIo),
 }
 
@@ -52,7 +52,7 @@ impl ObjectStore {
                 &[("S3_PORT", port.as_str()), ("OBJECT_SERVER_DIR", dir.to_str().unwrap())],
             );
             binary.wait_port(self.port).await;
-            Running::Ours(binary)
+            Running::Ours(Box::new(binary))
         });
     }
 

@@ -126,10 +126,15 @@ impl Rig {
 
     /// What PyIceberg, DuckDB and Polars read.
     pub fn read_by_others(&self) -> Value {
+        self.layers_read_by_others(&["shape", "serve", "stage"])
+    }
+
+    /// As [`Self::read_by_others`], of some layers.
+    pub fn layers_read_by_others(&self, layers: &[&str]) -> Value {
         let readers = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/readers");
         let output = std::process::Command::new(readers_python(&readers))
             .arg(readers.join("read_lake.py"))
-            .args(["shape", "serve", "stage"])
+            .args(layers)
             .envs(self.env.iter().cloned())
             .output()
             .unwrap();
