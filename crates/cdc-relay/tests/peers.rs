@@ -101,10 +101,14 @@ impl Debezium {
 
     /// Debezium's own drain: the slot confirms what was written, after the offsets were flushed.
     async fn drained(&self, rig: &Rig) {
-        rig.sql.batch_execute("UPDATE counter SET v = v").await.unwrap();
-        let count = rig.records("counter").await.len();
-        wait_until("Debezium writes the last change", LONGER, async || rig.records("counter").await.len() > count)
-            .await;
+        rig.sql.batch_execute("UPDATE counter SET v = (v::int + 1)::text").await.unwrap();
+        let last: String = rig.sql.query_one("SELECT v FROM counter", &[]).await.unwrap().get(0);
+        let mut events = Events::new(&rig.registry);
+        wait_until("Debezium writes the last change", LONGER, async || {
+            let written = events.all(&rig.records("counter").await).await;
+            written.last().is_some_and(|event| event.after.as_ref().is_some_and(|row| row["v"] == last.as_str()))
+        })
+        .await;
     }
 
     fn end(&self, how: &str) {
