@@ -1,3 +1,4 @@
+//! Values of one schema as those of another: what is kept, filled and refused.
 #![allow(clippy::unwrap_used)]
 
 use apache_avro::types::Value as Avro;
