@@ -7,7 +7,6 @@
 //!   bench-lake-raw upload DIR S3_ENDPOINT                what lies in DIR into the bucket `raw`
 //!
 //! The same arguments make the same bytes. Objects have no header keys of ours, so that they are Confluent's to the letter.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::{
     collections::BTreeMap,
@@ -106,16 +105,20 @@ const ORDERS: &[ColumnSpec] = &[
 const PARTS: i64 = 101;
 
 #[tokio::main]
-async fn main() {
+async fn main() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let number = |at: usize| args[at].parse::<i64>().unwrap();
-    let dir = PathBuf::from(&args[1]);
-    match args[0].as_str() {
-        "events" => events(&dir, number(2), number(3)),
-        "rows" => rows(&dir, number(2)),
-        "changes" => changes(&dir, number(2), number(3), args[4] == "recent"),
-        "upload" => upload(&dir, &args[2]).await,
-        other => panic!("what is {other}?"),
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args[..] {
+        ["events", dir, events, objects] => make_events(Path::new(dir), events.parse()?, objects.parse()?),
+        ["rows", dir, rows] => make_rows(Path::new(dir), rows.parse()?),
+        ["changes", dir, rows, changes, which] => {
+            make_changes(Path::new(dir), rows.parse()?, changes.parse()?, which == "recent")
+        }
+        ["upload", dir, endpoint] => upload(Path::new(dir), endpoint).await,
+        _ => anyhow::bail!(
+            "asked for {args:?}; there are: events DIR EVENTS OBJECTS, rows DIR ROWS, changes DIR ROWS CHANGES \
+             recent|spread, upload DIR ENDPOINT"
+        ),
     }
 }
 
@@ -128,7 +131,7 @@ impl Numbers {
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((mixed ^ (mixed >> 31)) % u64::try_from(limit).unwrap()) as i64
+        ((mixed ^ (mixed >> 31)) % limit.max(1).cast_unsigned()) as i64
     }
 }
 
@@ -155,7 +158,13 @@ struct Open {
 }
 
 impl Topic {
-    fn new(dir: &Path, table: &str, columns: &'static [ColumnSpec], of: i64, object_records: i64) -> Self {
+    fn new(
+        dir: &Path,
+        table: &str,
+        columns: &'static [ColumnSpec],
+        of: i64,
+        object_records: i64,
+    ) -> anyhow::Result<Self> {
         let described = columns.iter().map(|(name, type_oid, type_name, typmod, nullable)| Column {
             name: (*name).to_owned(),
             type_oid: *type_oid,
@@ -171,14 +180,14 @@ impl Topic {
             columns: described.collect(),
             key: vec![0],
         };
-        let codec = EnvelopeCodec::new("storefront", "storefront", &schema).unwrap();
+        let codec = EnvelopeCodec::new("storefront", "storefront", &schema)?;
         let numbers = Numbers(table.bytes().map(u64::from).sum());
         let dir = dir.to_owned();
-        Self { dir, codec, columns, object_records, open: BTreeMap::new(), numbers, count: 0, of, objects: 0 }
+        Ok(Self { dir, codec, columns, object_records, open: BTreeMap::new(), numbers, count: 0, of, objects: 0 })
     }
 
     /// Adds an event of a key; updates differ from what was there by `version`.
-    fn event(&mut self, op: Op, key: i64, version: i64) {
+    fn event(&mut self, op: Op, key: i64, version: i64) -> anyhow::Result<()> {
         let ts_us = START_US + SPAN_US / self.of.max(1) * self.count;
         let text: Vec<String> = self.columns.iter().map(|column| value(column, key, version, ts_us)).collect();
         let mut row: Vec<Cell<'_>> = text.iter().map(|text| Cell::Text(text.as_bytes())).collect();
@@ -194,9 +203,7 @@ impl Topic {
             Source { snapshot, ts_us, tx_id: Some(700 + self.count / 3), lsn, sequence: (None, lsn), origin: None };
         let open = self.open.entry(key % PARTITIONS).or_default();
         let mut framed = Vec::new();
-        self.codec
-            .encode_value(1, op, before, after, &source, i128::from(ts_us + 300_000) * 1000, &mut framed)
-            .unwrap();
+        self.codec.encode_value(1, op, before, after, &source, i128::from(ts_us + 300_000) * 1000, &mut framed)?;
         open.block.extend_from_slice(&framed[5..]);
         open.block_records += 1;
         open.records += 1;
@@ -204,9 +211,10 @@ impl Topic {
             open.end_block();
         }
         if open.records == self.object_records {
-            self.write(key % PARTITIONS);
+            self.write(key % PARTITIONS)?;
         }
         self.count += 1;
+        Ok(())
     }
 
     /// Begins where another run ended.
@@ -215,8 +223,8 @@ impl Topic {
         self
     }
 
-    fn write(&mut self, partition: i64) {
-        let Some(open) = self.open.get_mut(&partition).filter(|open| open.records > 0) else { return };
+    fn write(&mut self, partition: i64) -> anyhow::Result<()> {
+        let Some(open) = self.open.get_mut(&partition).filter(|open| open.records > 0) else { return Ok(()) };
         open.end_block();
         let key = RawObject {
             topics_dir: TOPICS_DIR.into(),
@@ -226,19 +234,20 @@ impl Topic {
             extension: "avro".into(),
         };
         let path = self.dir.join(key.to_string());
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::create_dir_all(path.parent().unwrap_or(&self.dir))?;
         let mut bytes = header(self.codec.value_schema());
         bytes.extend_from_slice(&open.blocks);
-        std::fs::write(path, bytes).unwrap();
+        std::fs::write(path, bytes)?;
         *open = Open { start: open.start + open.records, ..Open::default() };
         self.objects += 1;
+        Ok(())
     }
 
-    fn end(mut self) -> (i64, i64) {
+    fn end(mut self) -> anyhow::Result<(i64, i64)> {
         for partition in 0..PARTITIONS {
-            self.write(partition);
+            self.write(partition)?;
         }
-        (self.count, self.objects)
+        Ok((self.count, self.objects))
     }
 }
 
@@ -290,45 +299,49 @@ fn value(column: &ColumnSpec, key: i64, version: i64, ts_us: i64) -> String {
         ("category" | "country" | "city", ..) => format!("{} {}", column.0, key % 40),
         (_, 1700, ..) => format!("{}.{:02}", (key * 7919 + version) % 1000, key % 100),
         (_, 1114, ..) => {
-            let time = chrono::DateTime::from_timestamp_micros(ts_us).unwrap();
+            let time = chrono::DateTime::from_timestamp_micros(ts_us).unwrap_or_default();
             time.format("%Y-%m-%d %H:%M:%S%.6f").to_string()
         }
         (name, ..) => format!("{name} of {key}, {version}"),
     }
 }
 
-fn events(dir: &Path, events: i64, objects: i64) {
+fn make_events(dir: &Path, events: i64, objects: i64) -> anyhow::Result<()> {
     for (table, part, columns) in TABLES {
         let of = events * part / PARTS;
         let of_objects = (objects * part / PARTS).max(PARTITIONS);
-        let mut topic = Topic::new(dir, table, columns, of, (of / of_objects).max(1));
+        let mut topic = Topic::new(dir, table, columns, of, (of / of_objects).max(1))?;
         let mut next = 1;
         for _ in 0..of {
             let dice = topic.numbers.below(100);
             if dice < 70 || next == 1 {
-                topic.event(Op::Create, next, 0);
+                topic.event(Op::Create, next, 0)?;
                 next += 1;
             } else {
                 // Newer rows change more often.
                 let back = topic.numbers.below(next - 1).min(topic.numbers.below(next - 1));
                 let op = if dice < 95 { Op::Update } else { Op::Delete };
                 let version = 1 + topic.numbers.below(1_000);
-                topic.event(op, next - 1 - back, version);
+                topic.event(op, next - 1 - back, version)?;
             }
         }
-        let (events, objects) = topic.end();
+        let (events, objects) = topic.end()?;
         println!("{table}: {events} events in {objects} objects");
     }
+    Ok(())
 }
 
-fn rows(dir: &Path, rows: i64) {
-    let mut topic = Topic::new(dir, "orders", ORDERS, rows, OBJECT_RECORDS);
-    (1..=rows).for_each(|key| topic.event(Op::Read, key, 0));
-    println!("orders: {} rows in {} objects", rows, topic.end().1);
+fn make_rows(dir: &Path, rows: i64) -> anyhow::Result<()> {
+    let mut topic = Topic::new(dir, "orders", ORDERS, rows, OBJECT_RECORDS)?;
+    for key in 1..=rows {
+        topic.event(Op::Read, key, 0)?;
+    }
+    println!("orders: {rows} rows in {} objects", topic.end()?.1);
+    Ok(())
 }
 
-fn changes(dir: &Path, rows: i64, changes: i64, recent: bool) {
-    let mut topic = Topic::new(dir, "orders", ORDERS, changes, OBJECT_RECORDS);
+fn make_changes(dir: &Path, rows: i64, changes: i64, recent: bool) -> anyhow::Result<()> {
+    let mut topic = Topic::new(dir, "orders", ORDERS, changes, OBJECT_RECORDS)?;
     for partition in 0..PARTITIONS {
         // Keys from 1 to `rows` of this partition.
         let before = (rows - partition) / PARTITIONS + i64::from(partition > 0 && rows >= partition);
@@ -336,41 +349,44 @@ fn changes(dir: &Path, rows: i64, changes: i64, recent: bool) {
     }
     let (first, span) = if recent { (rows - rows / 10, rows / 10) } else { (0, rows) };
     let old = changes - changes / 10;
-    assert!(old <= span, "more changes than keys");
+    anyhow::ensure!(0 < span && old <= span, "more changes than keys");
+    // A stride that has no divisor in common with the span meets each key once.
+    let stride = (span / old.max(1) + 1..).find(|stride| gcd(*stride, span) == 1).unwrap_or(1);
     for change in 0..changes {
-        // A stride that has no divisor in common with the span meets each key once.
-        let stride = (1..).map(|more| span / old + more).find(|stride| gcd(*stride, span) == 1).unwrap();
         let key = first + 1 + change * stride % span;
         match change {
-            change if change >= old => topic.event(Op::Create, rows + 1 + change - old, 0),
-            change if change % 9 == 0 => topic.event(Op::Delete, key, 0),
-            _ => topic.event(Op::Update, key, 1),
+            change if change >= old => topic.event(Op::Create, rows + 1 + change - old, 0)?,
+            change if change % 9 == 0 => topic.event(Op::Delete, key, 0)?,
+            _ => topic.event(Op::Update, key, 1)?,
         }
     }
-    println!("orders: {changes} changes in {} objects", topic.end().1);
+    println!("orders: {changes} changes in {} objects", topic.end()?.1);
+    Ok(())
 }
 
 fn gcd(a: i64, b: i64) -> i64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-async fn upload(dir: &Path, endpoint: &str) {
-    let store = Store::new(endpoint, "us-east-1", "minio", &Secret::new("minio123"), "raw").unwrap();
+async fn upload(dir: &Path, endpoint: &str) -> anyhow::Result<()> {
+    let store = Store::new(endpoint, "us-east-1", "minio", &Secret::new("minio123"), "raw")?;
     let mut folders = vec![dir.to_owned()];
     let mut files = Vec::new();
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
+        for entry in std::fs::read_dir(folder)? {
+            let path = entry?.path();
             if path.is_dir() { folders.push(path) } else { files.push(path) }
         }
     }
     let uploads = files.iter().map(|path| {
-        let key = path.strip_prefix(dir).unwrap().to_str().unwrap().to_owned();
         let store = &store;
         async move {
-            store.put_if_absent(&key, bytes::Bytes::from(std::fs::read(path).unwrap()), Metadata::new()).await.map(drop)
+            let key = path.strip_prefix(dir)?.to_string_lossy();
+            store.put_if_absent(&key, std::fs::read(path)?.into(), Metadata::new()).await?;
+            anyhow::Ok(())
         }
     });
-    stream::iter(uploads).buffer_unordered(UPLOADS_AT_ONCE).try_collect::<Vec<()>>().await.unwrap();
+    stream::iter(uploads).buffer_unordered(UPLOADS_AT_ONCE).try_collect::<Vec<()>>().await?;
     println!("{} objects uploaded", files.len());
+    Ok(())
 }

@@ -7,8 +7,7 @@
 Settings: a table between `<!-- settings: PROGRAM [SUBCOMMAND] -->` and `<!-- end -->` is what the program's `--help`
 says, in the order it says it. Where `.env` has the variable too, its value must be the program's default.
 Metrics: a page with `<!-- metrics: CRATE … -->` names every metric of these crates, and no other.
-Properties: a page with `<!-- properties: CRATE -->` names every property that the crate's connector defines, and a row
-of a table that begins with one has its default.
+Properties of the connectors have pages that tests of their crates make and compare (`cdc-relay`, `s3-sink`).
 Dashboards: every metric that a query in `grafana/*.json` names is one of ours.
 Endpoints: a page with `<!-- endpoints: CRATE -->` names every route of the crate's router.
 """
@@ -28,7 +27,6 @@ METRIC = re.compile(r'(?:(?:counter|gauge|histogram)!\(|\bsample\(\s*(?:&mut )?o
 # Names that people know from the originals, beside those that begin with the crate's.
 KNOWN_NAMES = {"connect": "kafka_connect_", "cdc-relay": "debezium_metrics_"}
 ROUTE = re.compile(r'\.route\(\s*"([^"]+)"')
-PROPERTY = re.compile(r'\b(?:defined|setting)\(\s*"([a-z0-9.]+)",\s*"[A-Z]+",\s*(?:None|Some\((?:"([^"]*)"|\w+)\))')
 # Functions of the query language that look like metrics.
 PROMQL = {"histogram_quantile"}
 # Options that the program describes by their name alone.
@@ -164,22 +162,6 @@ def check_endpoints(page, problems):
     return len(routes)
 
 
-def check_properties(page, problems):
-    text = page.read_text()
-    found = re.search(r"<!-- properties: ([a-z0-9-]+) -->", text)
-    if not found:
-        return 0
-    rows = re.findall(r"^\| (`[^|]*) \| ([^|]*) \|", text, re.MULTILINE)
-    defined = [entry for source in sources(found[1]) for entry in PROPERTY.findall(source)]
-    for name, default in defined:
-        if f"`{name}`" not in text:
-            problems.append(f"{page.relative_to(ROOT)}: the property {name} is missing")
-        for names, shown in rows:
-            if f"`{name}`" in names and default and default not in shown:
-                problems.append(f"{page.relative_to(ROOT)}: {name} is {default} by default, the page says {shown}")
-    return len(defined)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     action = parser.add_mutually_exclusive_group(required=True)
@@ -192,18 +174,17 @@ def main():
     arguments = parser.parse_args()
     if not (arguments.bin / "haus").is_file():
         sys.exit(f"facts: no haus in {arguments.bin}; build it (make build) or say where it is (--bin)")
-    problems, tables, metrics, endpoints, properties = [], 0, 0, 0, 0
+    problems, tables, metrics, endpoints = [], 0, 0, 0
     for page in sorted(BOOK.rglob("*.md")):
         tables += check_settings(page, arguments.bin.resolve(), arguments.write, problems)
         metrics += check_metrics(page, problems)
         endpoints += check_endpoints(page, problems)
-        properties += check_properties(page, problems)
     queries = sum(check_dashboard(path, problems) for path in sorted(BOOK.rglob("grafana/*.json")))
     for problem in problems:
         print(f"facts: {problem}", file=sys.stderr)
     if not problems:
         print(
-            f"facts: {tables} settings tables, {properties} properties, {metrics} metrics, {endpoints} endpoints and "
+            f"facts: {tables} settings tables, {metrics} metrics, {endpoints} endpoints and "
             f"{queries} queries of dashboards are as the programs have them"
         )
     return 1 if problems else 0

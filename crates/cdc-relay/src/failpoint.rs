@@ -1,13 +1,7 @@
-//! Places where a test has the process die, one for each step between two things that must agree after a crash.
-//!
-//! They exist in the binary `cdc-relay-failpoints` only, which is this crate with the feature `failpoints`; without the
-//! feature [`hit`] is an empty function. A binary of its own, because cargo unifies features over a build: a feature that
-//! the tests switched on for `cdc-relay` would be on in everything built with them, and one that debug builds had by
-//! default would run in the demo. `RELAY_FAILPOINT=<name>:<n>` kills the process at the n-th time it comes by.
+//! The places where a test has the relay die ([`service::failpoint`]), one for each step between two things that must agree
+//! after a crash. They act in the binary `cdc-relay-failpoints` only.
 
-/// A place; the text is its name in the environment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Failpoint(pub &'static str);
+pub use service::failpoint::{Failpoint, VARIABLE, hit};
 
 /// The slot's lock is held; nothing else was touched.
 pub const LOCK_TAKEN: Failpoint = Failpoint("start.lock-taken");
@@ -54,33 +48,3 @@ pub const OF_SNAPSHOT: [Failpoint; 6] =
 /// Those of the stream; the two of Kafka's are passed by snapshots too.
 pub const OF_STREAM: [Failpoint; 7] =
     [DECODED, PRODUCED, BATCH_COMPLETE, POSITION_PRODUCED, KAFKA_COMMITTED, BEFORE_FEEDBACK, FEEDBACK_SENT];
-
-/// The variable that arms one of them.
-pub const VARIABLE: &str = "RELAY_FAILPOINT";
-
-/// Dies here if this place is armed and it is its turn.
-#[cfg(feature = "failpoints")]
-pub fn hit(point: Failpoint) {
-    use std::sync::{
-        OnceLock,
-        atomic::{AtomicU64, Ordering},
-    };
-    static ARMED: OnceLock<Option<(String, u64)>> = OnceLock::new();
-    static HITS: AtomicU64 = AtomicU64::new(0);
-    let armed = ARMED.get_or_init(|| {
-        let text = std::env::var(VARIABLE).ok()?;
-        let (name, turn) = text.split_once(':')?;
-        Some((name.to_owned(), turn.parse().ok()?))
-    });
-    let Some((name, turn)) = armed else { return };
-    if name == point.0 && HITS.fetch_add(1, Ordering::Relaxed) + 1 == *turn {
-        tracing::warn!(failpoint = name, turn, "dies here");
-        // Neither destructors nor a farewell to any server: as if killed.
-        std::process::abort();
-    }
-}
-
-/// Does nothing: the feature is off.
-#[cfg(not(feature = "failpoints"))]
-#[inline(always)]
-pub fn hit(_point: Failpoint) {}

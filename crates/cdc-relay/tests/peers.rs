@@ -17,7 +17,11 @@ use serde_json::Value;
 use testkit::{free_port, fresh_name, kafka, postgres, wait_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::{events::Events, rig::Rig, streaming::replayed};
+use crate::{
+    events::Events,
+    rig::{Rig, wait_until_read},
+    streaming::replayed,
+};
 
 /// A JVM starts in a minute here when the machine is busy, and Kafka gives up an orphaned transaction after one.
 const LONGER: Duration = Duration::from_secs(300);
@@ -149,7 +153,8 @@ async fn traffic(url: String, stop: CancellationToken) {
             "BEGIN; INSERT INTO t (v) SELECT 'x' FROM generate_series(1, {rows}); UPDATE counter SET v = (v::int + 1)::text; COMMIT"
         );
         client.batch_execute(&sql).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        // Not faster than Debezium reads: it would never get to the last row.
+        wait_until_read(&client, 256 << 10, LONGER, &stop).await;
     }
     drop(client);
     let _ = connection.await;

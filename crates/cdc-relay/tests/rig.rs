@@ -6,6 +6,7 @@ use cdc_relay::failpoint::Failpoint;
 use serde_json::{Value, json};
 use testkit::{Binary, Kafka, Postgres, free_port, fresh_name, kafka, postgres, wait_until};
 use tokio_postgres::Client;
+use tokio_util::sync::CancellationToken;
 use topics::{Admin, Cluster, OwnedRecord, RegistryClient, read_to_end};
 
 /// Long enough for a loaded machine; nothing waits this long when it works.
@@ -375,4 +376,17 @@ async fn spawn(program: &str, env: &[(String, String)], port: u16) -> Binary {
     let mut process = Binary::spawn(program, &env);
     process.wait_port(port).await;
     process
+}
+
+/// Waits until what the database's slots have not confirmed is less than this, or it is told to stop: a writer that calls
+/// it goes as fast as it is read.
+pub async fn wait_until_read(client: &Client, behind_bytes_max: i64, deadline: Duration, stop: &CancellationToken) {
+    let near = format!(
+        "SELECT coalesce(max(pg_current_wal_insert_lsn() - confirmed_flush_lsn), 0) < {behind_bytes_max} \
+         FROM pg_replication_slots WHERE database = current_database()"
+    );
+    wait_until("the writer is caught up with", deadline, async || {
+        stop.is_cancelled() || client.query_one(&near, &[]).await.unwrap().get(0)
+    })
+    .await;
 }

@@ -13,7 +13,7 @@ use topics::{Admin, Producer, ProducerSettings, RecordOut, TopicPlan};
 
 use crate::{
     events::{Event, Events},
-    rig::{LONG, Rig},
+    rig::{LONG, Rig, wait_until_read},
     streaming::replayed,
 };
 
@@ -40,7 +40,7 @@ async fn writer(database: &str, stop: CancellationToken) -> JoinHandle<()> {
                    AND NOT EXISTS (SELECT FROM t other WHERE other.id = {b} + 50009); COMMIT"
             );
             client.batch_execute(&sql).await.unwrap();
-            tokio::time::sleep(Duration::from_millis(3)).await;
+            wait_until_read(&client, 2 << 20, LONG, &stop).await;
         }
         drop(client);
         let _ = connection.await;

@@ -7,6 +7,7 @@
 //! line, and the exit code says whether there was one.
 
 pub mod env;
+pub mod failpoint;
 pub mod health;
 pub mod http;
 pub mod logs;

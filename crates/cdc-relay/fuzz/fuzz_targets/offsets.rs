@@ -10,8 +10,15 @@ extern crate self as topics;
 mod connect_offset;
 #[path = "../../src/offsets.rs"]
 mod offsets;
+#[path = "../../src/adhoc"]
+mod adhoc {
+    pub mod signal;
+    pub mod state;
+}
 #[path = "../../src/position.rs"]
 mod position;
+#[path = "../../src/selection.rs"]
+mod selection;
 #[path = "../../src/snapshot"]
 mod snapshot {
     pub mod plan;
@@ -43,4 +50,5 @@ fuzz_target!(|records: Vec<(u8, &[u8], Option<&[u8]>)>| {
     assert!(keys.read(&entry, &mut again).is_ok());
     let Some(MainOffset::Streaming(read)) = again.main else { panic!("no position came back") };
     assert_eq!(read.position.commit_end, offset.position.commit_end);
+    assert_eq!(read.ad_hoc, offset.ad_hoc);
 });

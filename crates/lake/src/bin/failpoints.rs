@@ -1,4 +1,4 @@
-//! The program `lake` with the places at which tests have it die; see `failpoint`.
+//! The program `lake` with the places at which tests have it die; see `service::failpoint`.
 
 fn main() -> std::process::ExitCode {
     lake::main()

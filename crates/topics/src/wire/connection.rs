@@ -19,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(30);
 /// The largest answer that is taken: metadata of very many topics.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// Requests that wait to be written; the sender has fewer under way at one broker.
+const REQUESTS_MAX: usize = 32;
 /// Of the cluster's features: the level from which on a produce request adds its partitions to the transaction.
 const IMPLICIT_FROM: i16 = 2;
 
@@ -126,7 +128,7 @@ impl Line {
 
     /// From now on, several requests at a time.
     pub(super) fn share(self, abilities: Abilities) -> Connection {
-        let (requests, queue) = mpsc::unbounded_channel();
+        let (requests, queue) = mpsc::channel(REQUESTS_MAX);
         let closing = CancellationToken::new();
         let (reading, writing) = tokio::io::split(self.stream);
         let (closed, waiting) = (closing.clone(), Waiting::default());
@@ -155,7 +157,7 @@ struct Request {
 
 /// See the module documentation.
 pub(super) struct Connection {
-    requests: mpsc::UnboundedSender<Request>,
+    requests: mpsc::Sender<Request>,
     next: AtomicI32,
     client_id: StrBytes,
     pub abilities: Abilities,
@@ -178,7 +180,7 @@ impl Connection {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let frame = encode(api, version, number, &self.client_id, request)?;
         let (answer, answered) = oneshot::channel();
-        self.requests.send(Request { number, frame, answer }).map_err(|_| lost("the connection has ended"))?;
+        self.requests.try_send(Request { number, frame, answer }).map_err(lost)?;
         Ok(Pending { answered, api, version, closing: self.closing.clone() })
     }
 
@@ -215,7 +217,7 @@ impl Pending {
 
 async fn write(
     mut stream: WriteHalf<Box<dyn Stream>>,
-    mut queue: mpsc::UnboundedReceiver<Request>,
+    mut queue: mpsc::Receiver<Request>,
     waiting: &Waiting,
 ) -> String {
     while let Some(Request { number, frame, answer }) = queue.recv().await {

@@ -51,6 +51,8 @@ use crate::transaction::{SendOutcome, TransactionSettings};
 
 /// One step of a blocking call; between steps the stop token is looked at.
 const STEP: Duration = Duration::from_millis(500);
+/// One is asked at a time; others wait only when their callers were stopped.
+const COMMANDS_MAX: usize = 4;
 
 /// What both threads see.
 struct Shared {
@@ -68,7 +70,7 @@ impl Shared {
 /// The caller's end. The producer's thread ends with it.
 pub(crate) struct Client {
     shared: Arc<Shared>,
-    commands: mpsc::UnboundedSender<Command>,
+    commands: mpsc::Sender<Command>,
     stop: CancellationToken,
     closed: CancellationToken,
 }
@@ -96,7 +98,7 @@ impl Client {
         let seed = RandomState::new().hash_one(&settings.transactional_id);
         let intake = Mutex::new(Intake::new(Arc::clone(&settings), seed));
         let shared = Arc::new(Shared { settings, intake, wake: Notify::new() });
-        let (commands, asked) = mpsc::unbounded_channel();
+        let (commands, asked) = mpsc::channel(COMMANDS_MAX);
         let closed = CancellationToken::new();
         let (inner, cluster, closing) = (Arc::clone(&shared), cluster.clone(), closed.clone());
         let run = move || {
@@ -188,7 +190,12 @@ impl Client {
     fn ask(&self, ask: Ask) -> Result<(), ProduceError> {
         let (reply, answered) = sync_channel(1);
         let ended = || ProduceError::Broken { reason: "the producer's thread has ended".to_owned() };
-        self.commands.send(Command { ask, reply }).map_err(|_| ended())?;
+        self.commands.try_send(Command { ask, reply }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => {
+                ProduceError::Broken { reason: "what was asked before is not answered".to_owned() }
+            }
+            mpsc::error::TrySendError::Closed(_) => ended(),
+        })?;
         loop {
             match answered.recv_timeout(STEP) {
                 Ok(outcome) => return outcome,

@@ -67,7 +67,7 @@ pub(super) struct Posted {
 /// See the module documentation.
 pub(super) struct Sender {
     pub shared: Arc<Shared>,
-    pub commands: mpsc::UnboundedReceiver<Command>,
+    pub commands: mpsc::Receiver<Command>,
     pub brokers: Brokers,
     pub coordinator: Option<Address>,
     pub identity: Option<Identity>,
@@ -88,12 +88,7 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        commands: mpsc::UnboundedReceiver<Command>,
-        cluster: Cluster,
-        turn: usize,
-    ) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, commands: mpsc::Receiver<Command>, cluster: Cluster, turn: usize) -> Self {
         Self {
             shared,
             commands,
