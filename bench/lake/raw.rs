@@ -382,7 +382,7 @@ async fn upload(dir: &Path, endpoint: &str) -> anyhow::Result<()> {
         let store = &store;
         async move {
             let key = path.strip_prefix(dir)?.to_string_lossy();
-            store.put_if_absent(&key, std::fs::read(path)?.into(), Metadata::new()).await?;
+            store.put_if_absent(&key, std::fs::read(path)?, Metadata::new()).await?;
             anyhow::Ok(())
         }
     });
