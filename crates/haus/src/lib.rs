@@ -170,7 +170,7 @@ async fn run(haus: Haus, context: &service::Context) -> anyhow::Result<bool> {
             let stopped = up::down(&settings).await?;
             show(
                 if stopped {
-                    "the stack is down; its data stays in .haus".into()
+                    format!("the stack is down; its data stays in {}", settings.haus_dir.display())
                 } else {
                     "the stack was not up".into()
                 },

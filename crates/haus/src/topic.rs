@@ -1,6 +1,10 @@
 //! `haus topic`: the topics of the broker, and their records decoded by the registry's schemas.
 
-use std::{collections::HashMap, io::Write as _, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    io::Write as _,
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail};
 use apache_avro::{Schema, from_avro_datum, types::Value as Avro};
@@ -8,10 +12,14 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use topics::{
-    Admin, Cluster, Consumer, ConsumerSettings, Event, Offset, OwnedRecord, RegistryClient, SchemaId, StartAt,
+    Admin, Cluster, Consumer, ConsumerSettings, Event, Offset, OwnedRecord, Partition, RegistryClient, SchemaId, StartAt,
+    TopicPartition, Watermarks,
 };
 
 use crate::{render, settings::Settings};
+
+/// How far back `tail` looks at first.
+const OFFSETS_BACK_MIN: i64 = 64;
 
 #[derive(Debug, Subcommand)]
 pub enum TopicCommand {
@@ -59,44 +67,83 @@ pub async fn list(settings: &Settings) -> anyhow::Result<(String, Value)> {
 pub async fn tail(settings: &Settings, tail: &Tail, stop: &CancellationToken) -> anyhow::Result<()> {
     let cluster = Cluster::new(&settings.kafka_bootstrap_servers, "haus");
     let marks = Admin::new(&cluster)?.watermarks(&tail.topic).await?;
-    let starts: Vec<_> = marks
-        .iter()
-        .map(|(at, marks)| (at.clone(), StartAt::Offset(Offset((marks.high.0 - tail.last).max(marks.low.0)))))
-        .collect();
-    let mut open: usize = marks.iter().filter(|(_, marks)| marks.high > marks.low).count();
-    if open == 0 && !tail.follow {
-        return Ok(());
-    }
-    let consumer =
-        Consumer::assign(&cluster, &starts, &ConsumerSettings { tell_end: true, ..ConsumerSettings::default() })?;
     let mut decoder = Decoder::new(&settings.schema_registry_url);
-    let mut ended = std::collections::HashSet::new();
-    loop {
+    // Each transaction ends with a marker that has an offset, too, and those that were given up have nothing else to show:
+    // only reading tells how far back the last records lie.
+    let mut offsets = tail.last.max(0).saturating_mul(2).max(OFFSETS_BACK_MIN);
+    let consumer = loop {
+        let Some((consumer, found)) = end_of(&cluster, &marks, offsets, tail.last, stop).await? else { return Ok(()) };
+        let short = |(at, marks): &(TopicPartition, Watermarks)| {
+            let records = found.get(&at.partition).map_or(0, VecDeque::len);
+            (records as i64) < tail.last && marks.high.0.saturating_sub(offsets) > marks.low.0
+        };
+        if marks.iter().any(short) {
+            offsets = offsets.saturating_mul(8);
+            continue;
+        }
+        for record in found.into_values().flatten() {
+            if !print(&mut decoder, record, tail.headers).await {
+                return Ok(());
+            }
+        }
+        break consumer;
+    };
+    while tail.follow {
         let event = tokio::select! {
             event = consumer.next() => event?,
             () = stop.cancelled() => return Ok(()),
         };
+        if let Event::Record(record) = event
+            && !print(&mut decoder, record.to_owned(), tail.headers).await
+        {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// The last records by partition, and the consumer that stands behind them.
+type Ends = (Consumer, BTreeMap<Partition, VecDeque<OwnedRecord>>);
+
+/// Reads the last `offsets` of each partition and keeps the last `records_max` records of it; `None` when told to stop.
+async fn end_of(
+    cluster: &Cluster,
+    marks: &[(TopicPartition, Watermarks)],
+    offsets: i64,
+    records_max: i64,
+    stop: &CancellationToken,
+) -> anyhow::Result<Option<Ends>> {
+    let start = |marks: &Watermarks| StartAt::Offset(Offset(marks.high.0.saturating_sub(offsets).max(marks.low.0)));
+    let starts: Vec<_> = marks.iter().map(|(at, marks)| (at.clone(), start(marks))).collect();
+    let settings = ConsumerSettings { tell_end: true, ..ConsumerSettings::default() };
+    let consumer = Consumer::assign(cluster, &starts, &settings)?;
+    let mut open: HashSet<Partition> =
+        marks.iter().filter(|(_, marks)| marks.high > marks.low).map(|(at, _)| at.partition).collect();
+    let mut found: BTreeMap<Partition, VecDeque<OwnedRecord>> = BTreeMap::new();
+    while !open.is_empty() {
+        let event = tokio::select! {
+            event = consumer.next() => event?,
+            () = stop.cancelled() => return Ok(None),
+        };
         match event {
             Event::Record(record) => {
-                let line = decoder.describe(&record.to_owned(), tail.headers).await;
-                if writeln!(std::io::stdout(), "{line}").is_err() {
-                    // The reader of a pipe went away.
-                    return Ok(());
+                let records = found.entry(record.partition()).or_default();
+                records.push_back(record.to_owned());
+                if records.len() as i64 > records_max {
+                    records.pop_front();
                 }
             }
-            Event::End(partition) => {
-                if ended.insert(partition)
-                    && marks.iter().any(|(at, marks)| at.partition == partition && marks.high > marks.low)
-                {
-                    open -= 1;
-                }
-                if open == 0 && !tail.follow {
-                    return Ok(());
-                }
-            }
+            Event::End(partition) => drop(open.remove(&partition)),
             Event::Assigned(_) | Event::Revoked { .. } => {}
         }
     }
+    Ok(Some((consumer, found)))
+}
+
+/// Writes a record as a line; `false` when the reader of a pipe went away.
+async fn print(decoder: &mut Decoder, record: OwnedRecord, with_headers: bool) -> bool {
+    let line = decoder.describe(&record, with_headers).await;
+    writeln!(std::io::stdout(), "{line}").is_ok()
 }
 
 /// Decodes Confluent-framed Avro (magic 0, schema id, datum); other bytes are shown as text or hex.
