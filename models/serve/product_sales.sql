@@ -1,18 +1,26 @@
--- Sales per product over all orders that are not cancelled; products that were never sold have zeros.
--- units: sum of quantity. revenue: sum of quantity * price_at_purchase. orders: orders that hold the product.
+/* ---
+description: Sales per product over all orders that are not cancelled; products that were never sold have zeros.
+owner: shop
+tags: [sales, products]
+materialized: {incremental: {by: product_id, from: {shape.products: id, shape.order_lines: product_id}}}
+keys: [product_id]
+columns:
+  product_id: {description: The product.}
+  name: {description: Its name., tests: [not_null]}
+  category: {description: Its category; null when it has none.}
+  units: {description: Sum of quantity.}
+  revenue: {description: Sum of quantity * price_at_purchase.}
+  orders: {description: Orders that hold the product.}
+tests:
+  - expression: units >= orders AND revenue >= 0
+--- */
 SELECT
     p.id AS product_id,
     p.name AS name,
     p.category AS category,
-    CAST(COALESCE(SUM(s.quantity), 0) AS BIGINT) AS units,
-    CAST(COALESCE(SUM(s.quantity * s.price_at_purchase), 0) AS DECIMAL(18, 2)) AS revenue,
-    COUNT(DISTINCT s.order_id) AS orders
+    CAST(COALESCE(SUM(l.quantity), 0) AS BIGINT) AS units,
+    CAST(COALESCE(SUM(l.amount), 0) AS DECIMAL(18, 2)) AS revenue,
+    COUNT(DISTINCT l.order_id) AS orders
 FROM shape.products AS p
-LEFT JOIN (
-    SELECT i.product_id, i.order_id, i.quantity, i.price_at_purchase
-    FROM shape.order_items AS i
-    JOIN shape.orders AS o ON o.id = i.order_id
-    WHERE o.status <> 'cancelled'
-) AS s ON s.product_id = p.id
+LEFT JOIN shape.order_lines AS l ON l.product_id = p.id
 GROUP BY p.id, p.name, p.category
-ORDER BY product_id

@@ -46,11 +46,22 @@ pub fn history_table(topic: &str) -> Option<TableIdent> {
     Some(TableIdent::new(NamespaceIdent::new(SHAPE.to_owned()), name))
 }
 
-/// `serve.<mart>`.
+/// `<layer>.<model>`.
 #[must_use]
-pub fn serve_table(mart: &str) -> TableIdent {
-    TableIdent::new(NamespaceIdent::new(SERVE.to_owned()), mart.to_owned())
+pub fn model_table(layer: &str, model: &str) -> TableIdent {
+    TableIdent::new(NamespaceIdent::new(layer.to_owned()), model.to_owned())
 }
+
+/// `serve.<table>`.
+#[must_use]
+pub fn serve_table(name: &str) -> TableIdent {
+    model_table(SERVE, name)
+}
+
+/// The table that lists what runs of models did; the underscore keeps it apart from models.
+pub const RUNS: &str = "_runs";
+/// The table that keeps rows which failed a model's tests.
+pub const REJECTED: &str = "_rejected";
 
 /// Properties every table of the lake is created with.
 #[must_use]

@@ -1,6 +1,7 @@
 //! `lake`: raw Avro objects in S3 to Iceberg tables stage, shape, serve, and SQL over them. Settings and wiring.
 
 mod catalog;
+mod commands;
 mod compaction;
 mod error;
 pub mod failpoint;
@@ -11,11 +12,12 @@ mod layers;
 mod maintenance;
 #[cfg(test)]
 mod memory_catalog;
+mod models;
 mod offsets;
 mod quarantine;
 mod query;
 mod raw;
-mod serve;
+mod runner;
 mod settings;
 mod shape;
 mod sql;
@@ -34,11 +36,13 @@ use tokio::sync::mpsc;
 
 use crate::{
     catalog::RestCatalog,
+    commands::Commands,
     keys::Keys,
     maintenance::{Maintenance, Steps, expire::Retention, report, warehouse::S3Warehouse},
+    models::Models,
     quarantine::Quarantine,
     raw::store::LandingZone,
-    serve::{Serve, marts},
+    runner::Runner,
     settings::{Command, Settings},
     shape::Shape,
     sql::Engine,
@@ -97,6 +101,13 @@ pub fn main() -> ExitCode {
                 context.tasks.spawn("http", async move { service::http::serve(address, router, &http).await });
                 context.tasks.join().await
             }
+            Command::Model(command) => {
+                let runner = runner(&settings, &tables, &engine)?;
+                let commands = Commands { runner: &runner, engine: &engine, settings: &settings };
+                let said = Box::pin(commands.run(command)).await?;
+                print!("{}", said.text);
+                if said.well { Ok(()) } else { Err(anyhow::anyhow!("not all is well, see above")) }
+            }
             layer => {
                 let done = watch::once(&jobs(&settings, &tables, &engine)?, layer).await?;
                 println!("{done}");
@@ -114,12 +125,18 @@ fn maintenance(settings: &Settings, tables: &Tables) -> Maintenance {
     Maintenance::new(tables.clone(), warehouse, retention, orphan_age, settings.shape_file_rows.max(1))
 }
 
+/// The models as the settings say.
+fn runner(settings: &Settings, tables: &Tables, engine: &Engine) -> anyhow::Result<Runner> {
+    let models = Arc::new(Models::load(&settings.models)?);
+    Ok(Runner::new(tables.clone(), engine, models, settings.shape_file_rows.max(1)))
+}
+
 /// The lake's jobs as the settings say.
 fn jobs(settings: &Settings, tables: &Tables, engine: &Engine) -> anyhow::Result<Jobs> {
     let store = objects::Store::open(&settings.store());
     let store = Arc::new(store.context("set up the landing zone")?);
     let zone = LandingZone { store, topics_dir: settings.topics_dir.clone() };
-    let marts = Arc::new(marts(&settings.models)?);
+    let file_rows = settings.shape_file_rows.max(1);
     Ok(Jobs {
         stage: Stage {
             tables: tables.clone(),
@@ -127,8 +144,8 @@ fn jobs(settings: &Settings, tables: &Tables, engine: &Engine) -> anyhow::Result
             keys: Keys::new(&settings.registry_url),
             quarantine: Quarantine::new(tables.clone()),
         },
-        shape: Shape { tables: tables.clone(), file_rows: settings.shape_file_rows.max(1) },
-        serve: Serve { tables: tables.clone(), engine: engine.clone(), marts },
+        shape: Shape { tables: tables.clone(), file_rows },
+        runner: runner(settings, tables, engine)?,
         status: Status::default(),
     })
 }

@@ -54,6 +54,9 @@ pub struct Settings {
     /// Folder of the SQL models.
     #[arg(long, env = "LAKE_MODELS_DIR", default_value = "models", global = true)]
     pub models: PathBuf,
+    /// Source database that `lake test` reconciles with, such as `postgres://user:password@host/db`; not set: it does not.
+    #[arg(long, env = "LAKE_SOURCE_URL", hide_env_values = true, global = true)]
+    pub source_url: Option<Secret>,
     /// Rows per data file of shape tables, the unit of a rewrite.
     #[arg(long, env = "LAKE_SHAPE_FILE_ROWS", default_value_t = crate::shape::FILE_ROWS, global = true)]
     pub shape_file_rows: usize,
@@ -83,8 +86,10 @@ pub enum Command {
     Stage,
     /// Bring shape up to stage, then end.
     Shape,
-    /// Rebuild the marts whose inputs changed, then end.
+    /// Build the models whose inputs or code changed, then end; as `run` without selectors.
     Serve,
+    #[command(flatten)]
+    Model(ModelCommand),
     /// Pack files, merge manifests, expire snapshots and remove orphans of all tables, then end.
     Maintain {
         /// Tables by name, such as shape.orders; all when none is given.
@@ -106,6 +111,50 @@ pub enum Command {
         /// table, csv, json or ndjson.
         #[arg(long, default_value = "table")]
         format: crate::query::Format,
+    },
+}
+
+/// What to do with models. Selectors: `daily_revenue`, `+x` (and what it is made of), `x+` (and what is made of it), `tag:x`,
+/// `serve.*`; all models when none is given.
+#[derive(Debug, Clone, Subcommand)]
+pub enum ModelCommand {
+    /// Say what a run would build, and why.
+    Plan {
+        /// Models.
+        selectors: Vec<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Build the models whose inputs or code changed, publish what passes its tests, then end.
+    Run {
+        /// Models.
+        selectors: Vec<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run unit tests of models, and the tests of what is published.
+    Test {
+        /// Models.
+        selectors: Vec<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print which columns each column of a model is made of.
+    Lineage {
+        /// Models.
+        selectors: Vec<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write a page about the models: graph, columns, tests, lineage, last runs.
+    Docs {
+        /// Folder to write index.html to.
+        #[arg(long, default_value = "models-docs")]
+        out: PathBuf,
     },
 }
 

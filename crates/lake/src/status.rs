@@ -62,6 +62,14 @@ impl Status {
         self.lock().notes.insert(part.to_owned(), text);
     }
 
+    /// As [`Self::note`]; without a text there is nothing to wonder about any more.
+    pub fn note_if(&self, part: &str, text: Option<String>) {
+        match text {
+            Some(text) => self.note(part, text),
+            None => drop(self.lock().notes.remove(part)),
+        }
+    }
+
     /// Events of a topic were staged.
     pub fn staged(&self, topic: &str, committed_us: &[i64]) {
         self.lock().freshness.staged(topic, committed_us);

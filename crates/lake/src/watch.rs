@@ -18,7 +18,7 @@ use crate::{
     compaction,
     error::{LakeError, Result},
     failpoint, layers,
-    serve::{Serve, Served},
+    runner::{Runner, Served},
     shape::Shape,
     stage::Stage,
     status::{Status, Times},
@@ -39,7 +39,7 @@ const TOPICS_AT_ONCE: usize = 3;
 pub struct Jobs {
     pub stage: Stage,
     pub shape: Shape,
-    pub serve: Serve,
+    pub runner: Runner,
     pub status: Status,
 }
 
@@ -147,6 +147,7 @@ impl Watch {
                     self.discovered = None;
                     self.refreshed = None;
                     self.jobs.stage.quarantine.try_all();
+                    self.jobs.runner.try_all();
                     self.waiting.clear();
                 }
             }
@@ -168,7 +169,7 @@ impl Watch {
             failpoint::hit(failpoint::SHAPED);
         }
         let serving = Instant::now();
-        match self.jobs.serve.run().await {
+        match self.jobs.runner.run().await {
             Ok(served) => {
                 pass.marts = served.built.len();
                 self.served(&served, &mut pass);
@@ -176,6 +177,11 @@ impl Watch {
             Err(error) => self.failed("serve", &error, &mut pass),
         }
         pass.serve_time = serving.elapsed();
+        // After what readers wait for.
+        match self.jobs.runner.history.write_if_due().await {
+            Ok(()) => self.jobs.status.set("serve._runs", Ok(())),
+            Err(error) => self.failed("serve._runs", &error, &mut pass),
+        }
         if pass.did_something() {
             self.jobs.status.passed(Times {
                 whole: started.elapsed(),
@@ -257,15 +263,24 @@ impl Watch {
     }
 
     fn served(&self, served: &Served, pass: &mut Pass) {
-        for mart in self.jobs.serve.marts.iter() {
-            let part = format!("serve.{}", mart.name);
-            match served.failed.get(&mart.name) {
-                Some(error) => self.failed(&part, error, pass),
-                None => self.jobs.status.set(&part, Ok(())),
+        for model in self.jobs.runner.models.iter() {
+            let part = &model.name;
+            let status = &self.jobs.status;
+            if let Some(error) = served.failed.get(part) {
+                self.failed(part, error, pass);
+            } else if let Some(rejection) = served.rejected.get(part) {
+                status.set(part, Err(rejection.reason()));
+                pass.problems += 1;
+            } else {
+                status.set(part, served.skipped.get(part).map_or(Ok(()), |reason| Err(reason.clone())));
+            }
+            if let Some(built) = served.built.get(part) {
+                let warned: Vec<&str> = built.warnings.iter().map(|verdict| verdict.reason.as_str()).collect();
+                status.note_if(part, (!warned.is_empty()).then(|| format!("warning: {}", warned.join("; "))));
             }
         }
         self.jobs.status.set("serve", Ok(()));
-        if !pass.more && served.failed.is_empty() && pass.away.is_none() {
+        if !pass.more && served.is_whole() && pass.away.is_none() {
             self.jobs.status.served();
         }
     }
@@ -393,9 +408,12 @@ pub async fn once(jobs: &Jobs, layer: &crate::settings::Command) -> Result<Value
     }
     let mut marts = 0;
     if let Command::Serve = layer {
-        let served = jobs.serve.run().await?;
+        let served = jobs.runner.run().await?;
+        jobs.runner.history.write().await?;
         marts = served.built.len();
         problem = problem.or(served.failed.into_values().next());
+        let rejected = served.rejected.into_iter().next();
+        problem = problem.or(rejected.map(|(name, why)| LakeError::definite(format!("{name}: {}", why.reason()))));
     }
     match problem {
         Some(problem) => Err(problem),

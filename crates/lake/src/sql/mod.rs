@@ -57,6 +57,11 @@ impl Engine {
         Ok(Self { tables, runtime })
     }
 
+    /// What all queries share: memory and files to spill to.
+    pub(crate) fn runtime(&self) -> Arc<RuntimeEnv> {
+        self.runtime.clone()
+    }
+
     /// Starts a read-only query on the tables' current snapshots.
     ///
     /// # Errors

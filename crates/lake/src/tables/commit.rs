@@ -91,7 +91,6 @@ pub fn evolve(state: &TableState, schema: Schema) -> Result<Evolved> {
 ///
 /// # Errors
 /// When the spec names columns that are not there.
-#[cfg_attr(not(test), expect(dead_code, reason = "stage's spec has not changed yet"))]
 pub fn repartition(state: &TableState, spec: UnboundPartitionSpec) -> Result<Evolved> {
     let builder = state.metadata().clone().into_builder(state.table.metadata_location().map(str::to_owned));
     let built = builder.add_partition_spec(spec.clone())?.set_default_partition_spec(-1)?.build()?;
@@ -129,7 +128,7 @@ impl Tables {
         let snapshot = self.write_snapshot(state, change).await?;
         failpoint::hit(failpoint::SNAPSHOT_WRITTEN);
         let snapshot_id = snapshot.snapshot_id();
-        let (requirements, updates) = request(state.metadata(), change, snapshot);
+        let (requirements, updates) = request(state.metadata(), change, snapshot, MAIN_BRANCH);
         let done = |loaded: &Loaded| loaded.metadata.snapshot_by_id(snapshot_id).is_some();
         self.send(ident, requirements, updates, done).await
     }
@@ -181,8 +180,15 @@ impl Tables {
     }
 }
 
-/// Requirements and updates of the commit.
-fn request(metadata: &TableMetadata, change: &Change, snapshot: Snapshot) -> (Vec<TableRequirement>, Vec<TableUpdate>) {
+/// Requirements and updates of the commit of a snapshot to a branch. On a branch other than `main` what readers see stays
+/// as it is: schema, spec and properties too.
+pub(super) fn request(
+    metadata: &TableMetadata,
+    change: &Change,
+    snapshot: Snapshot,
+    branch: &str,
+) -> (Vec<TableRequirement>, Vec<TableUpdate>) {
+    let visible = branch == MAIN_BRANCH;
     let mut requirements = vec![
         TableRequirement::UuidMatch { uuid: metadata.uuid() },
         TableRequirement::RefSnapshotIdMatch { r#ref: MAIN_BRANCH.into(), snapshot_id: metadata.current_snapshot_id() },
@@ -195,19 +201,23 @@ fn request(metadata: &TableMetadata, change: &Change, snapshot: Snapshot) -> (Ve
         requirements
             .push(TableRequirement::LastAssignedFieldIdMatch { last_assigned_field_id: metadata.last_column_id() });
         updates.push(TableUpdate::AddSchema { schema });
-        updates.push(TableUpdate::SetCurrentSchema { schema_id: -1 });
+        if visible {
+            updates.push(TableUpdate::SetCurrentSchema { schema_id: -1 });
+        }
     }
     if let Some(spec) = change.evolved.as_ref().and_then(|evolved| evolved.spec.clone()) {
         requirements.push(TableRequirement::LastAssignedPartitionIdMatch {
             last_assigned_partition_id: metadata.last_partition_id(),
         });
         updates.push(TableUpdate::AddSpec { spec });
-        updates.push(TableUpdate::SetDefaultSpec { spec_id: -1 });
+        if visible {
+            updates.push(TableUpdate::SetDefaultSpec { spec_id: -1 });
+        }
     }
     let reference = SnapshotReference::new(snapshot.snapshot_id(), SnapshotRetention::branch(None, None, None));
     updates.push(TableUpdate::AddSnapshot { snapshot });
-    updates.push(TableUpdate::SetSnapshotRef { ref_name: MAIN_BRANCH.into(), reference });
-    if !change.properties.is_empty() {
+    updates.push(TableUpdate::SetSnapshotRef { ref_name: branch.to_owned(), reference });
+    if visible && !change.properties.is_empty() {
         updates.push(TableUpdate::SetProperties { updates: change.properties.clone() });
     }
     (requirements, updates)

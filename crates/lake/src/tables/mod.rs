@@ -11,6 +11,7 @@ pub mod order;
 pub mod read;
 pub mod schema;
 mod snapshot;
+pub mod staged;
 pub mod validate;
 pub mod write;
 
@@ -55,6 +56,17 @@ pub struct TableState {
 }
 
 impl TableState {
+    /// The same table, of its data files only these.
+    pub fn of_files(&self, files: Vec<ManifestEntryRef>) -> Self {
+        Self {
+            table: self.table.clone(),
+            manifests: Vec::new(),
+            files,
+            deletes: self.deletes.clone(),
+            other_specs: self.other_specs.clone(),
+        }
+    }
+
     /// The table's metadata.
     pub fn metadata(&self) -> &TableMetadata {
         self.table.metadata()
@@ -243,7 +255,21 @@ impl Tables {
     }
 
     async fn read_state(&self, table: Table) -> Result<TableState> {
-        let manifests = match table.metadata().current_snapshot() {
+        let snapshot = table.metadata().current_snapshot().cloned();
+        self.read_snapshot(table, snapshot.as_ref()).await
+    }
+
+    /// The table as it was at a snapshot that is still kept, by its present schema.
+    ///
+    /// # Errors
+    /// When storage fails.
+    pub async fn at(&self, state: &TableState, snapshot_id: i64) -> Result<Option<TableState>> {
+        let Some(snapshot) = state.metadata().snapshot_by_id(snapshot_id) else { return Ok(None) };
+        self.read_snapshot(state.table.clone(), Some(snapshot)).await.map(Some)
+    }
+
+    async fn read_snapshot(&self, table: Table, snapshot: Option<&SnapshotRef>) -> Result<TableState> {
+        let manifests = match snapshot {
             Some(snapshot) => self.manifests_of(&table, snapshot).await?,
             None => Vec::new(),
         };

@@ -80,7 +80,6 @@ fn no_new_files(partitions: &HashSet<Struct>, known: &HashSet<&str>, now: &Table
 /// The change that replaces the partitions which the data files `add` are of (dynamic partition overwrite): what else is
 /// in them goes, other partitions stay. `None` when the table holds files of an older spec, whose rows may be of any of
 /// the partitions: rewrite them first.
-#[cfg_attr(not(test), expect(dead_code, reason = "marts are replaced whole so far"))]
 pub fn replace_partitions(state: &TableState, add: Vec<iceberg::spec::DataFile>) -> Option<Change> {
     let spec = state.metadata().default_partition_spec_id();
     let partitions: HashSet<Struct> = add.iter().map(|file| file.partition().clone()).collect();

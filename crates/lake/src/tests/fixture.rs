@@ -16,10 +16,11 @@ use crate::{
     error::{LakeError, Result},
     keys::Keys,
     memory_catalog::MemoryCatalog,
+    models::Models,
     quarantine::Quarantine,
     query::{Answer, answer},
     raw::store::{LandingZone, RawStore},
-    serve::{Mart, Serve, marts},
+    runner::Runner,
     shape::Shape,
     sql::Engine,
     stage::Stage,
@@ -134,9 +135,13 @@ impl Lake {
         rows
     }
 
-    /// The marts of the repository's models.
-    pub fn serve(&self) -> Serve {
-        let models: Vec<Mart> = marts(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models")).unwrap();
-        Serve { tables: self.stage.tables.clone(), engine: self.engine.clone(), marts: Arc::new(models) }
+    /// A runner of the repository's models.
+    pub fn runner(&self) -> Runner {
+        self.runner_of(Models::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models")).unwrap())
+    }
+
+    /// A runner of given models.
+    pub fn runner_of(&self, models: Models) -> Runner {
+        Runner::new(self.stage.tables.clone(), &self.engine, Arc::new(models), self.shape.file_rows)
     }
 }

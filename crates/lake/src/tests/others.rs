@@ -7,7 +7,7 @@ use super::{
     fixture::Lake,
     topic::{ColumnSpec, Topic},
 };
-use crate::layers;
+use crate::{layers, models::Models};
 
 const COLUMNS: [ColumnSpec; 2] = [("id", 23, "int4", -1, false), ("name", 25, "text", -1, true)];
 
@@ -95,20 +95,21 @@ async fn a_dropped_table_is_made_again_without_a_new_event() {
 async fn a_mart_is_built_again_after_a_drop_or_a_rollback() {
     let lake = Lake::new(100);
     two_passes(&lake).await;
-    let mut serve = lake.serve();
-    let sql = "SELECT name, COUNT(*) AS rows FROM shape.things GROUP BY name".to_owned();
-    let mart = crate::serve::Mart { name: "names".into(), inputs: vec!["shape.things".into()], model: "1".into(), sql };
-    serve.marts = vec![mart.clone()].into();
-    assert_eq!(serve.run().await.unwrap().built.len(), 1);
+    let of = |column: &str| {
+        let sql = format!("SELECT name, COUNT(*) AS {column} FROM shape.things GROUP BY name");
+        lake.runner_of(Models::parse([("serve", "names".to_owned(), sql)]).unwrap())
+    };
+    let runner = of("rows");
+    assert_eq!(runner.run().await.unwrap().built.len(), 1);
     let ident = layers::serve_table("names");
     lake.catalog.drop_table(&ident);
-    serve.tables.refresh().await;
-    assert_eq!(serve.run().await.unwrap().built.len(), 1);
-    let first = serve.tables.load(&ident).await.unwrap().unwrap().snapshot_id().unwrap();
-    serve.marts = vec![crate::serve::Mart { model: "2".into(), ..mart }].into();
-    assert_eq!(serve.run().await.unwrap().built.len(), 1);
-    assert_eq!(serve.run().await.unwrap().built.len(), 0);
+    runner.tables.refresh().await;
+    assert_eq!(runner.run().await.unwrap().built.len(), 1);
+    let first = runner.tables.load(&ident).await.unwrap().unwrap().snapshot_id().unwrap();
+    let runner = of("things");
+    assert_eq!(runner.run().await.unwrap().built.len(), 1);
+    assert_eq!(runner.run().await.unwrap().built.len(), 0);
     lake.catalog.roll_back(&ident, first).await;
-    serve.tables.refresh().await;
-    assert_eq!(serve.run().await.unwrap().built.len(), 1, "the snapshot is of another model");
+    runner.tables.refresh().await;
+    assert_eq!(runner.run().await.unwrap().built.len(), 1, "the snapshot is of another model");
 }

@@ -145,7 +145,7 @@ impl Rig {
 }
 
 /// Python with the readers' packages, in a virtual environment beside the build cache, made when missing.
-fn readers_python(readers: &std::path::Path) -> PathBuf {
+pub fn readers_python(readers: &std::path::Path) -> PathBuf {
     let cache = std::env::var_os("HAUS_CACHE")
         .map_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/haus-am-see"), PathBuf::from);
     let python = cache.join("py-readers/bin/python");

@@ -1,0 +1,322 @@
+//! Builds one model: compute, write, audit, publish. Readers see the table before or after, never between, and never rows
+//! that failed a test.
+
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use arrow::{array::ArrayRef, compute::concat_batches, datatypes::Schema as ArrowSchema, record_batch::RecordBatch};
+use datafusion::execution::SendableRecordBatchStream;
+use futures::TryStreamExt;
+use iceberg::spec::DataFile;
+
+use super::{
+    Runner,
+    audit::Auditor,
+    plan::{self, Inputs, Why},
+    session::{Session, whole},
+    slices::{self, Compare, Reads, Touched},
+    table,
+};
+use crate::{
+    error::{LakeError, Result},
+    models::{
+        Model,
+        checks::Verdict,
+        header::{Materialized, Slice},
+    },
+    offsets::property,
+    sql::Pinned,
+    tables::{
+        TableState,
+        commit::Change,
+        schema::{arrow_schema, conform},
+        staged::Staged,
+        validate::replace_partitions,
+        write::{Files, write_partitioned},
+    },
+};
+
+/// Times a model is built again because its table moved meanwhile.
+const ATTEMPTS_MAX: usize = 5;
+
+/// How a model was built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    Full,
+    Partition,
+    Incremental,
+}
+
+impl How {
+    /// In one word.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Partition => "partition",
+            Self::Incremental => "incremental",
+        }
+    }
+}
+
+/// A model that was built and published.
+#[derive(Debug, Clone)]
+pub struct Built {
+    pub why: Why,
+    pub how: How,
+    /// Rows that were computed.
+    pub rows: u64,
+    pub took: Duration,
+    /// Tests that failed and only warn.
+    pub warnings: Vec<Verdict>,
+    pub snapshot_id: Option<i64>,
+}
+
+/// A model whose new rows failed a test; its table is as it was.
+#[derive(Debug, Clone)]
+pub struct Rejection {
+    pub verdicts: Vec<Verdict>,
+    /// The snapshot on the branch `audit`.
+    pub snapshot_id: i64,
+    pub took: Duration,
+}
+
+impl Rejection {
+    /// What failed, in words.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        let failed: Vec<&str> = self.verdicts.iter().map(|verdict| verdict.reason.as_str()).collect();
+        format!("rejected, the rows before stand: {} (see serve._rejected)", failed.join("; "))
+    }
+}
+
+/// What became of a model in a run.
+pub enum Outcome {
+    Current,
+    Built(Built, Arc<TableState>),
+    Rejected(Rejection),
+}
+
+/// One model in one run.
+pub struct Build<'a> {
+    pub runner: &'a Runner,
+    pub model: &'a Model,
+    /// The snapshots that the run reads, of the model's inputs and of what its tests point to.
+    pub pinned: &'a Pinned,
+}
+
+/// What is to be written, and what it replaces.
+struct Computed {
+    how: How,
+    change: Change,
+    rows: u64,
+    state: Arc<TableState>,
+}
+
+impl Build<'_> {
+    /// Builds the model if need be; a table that moved meanwhile is loaded and built again.
+    ///
+    /// # Errors
+    /// When it cannot be built.
+    pub async fn run(&self) -> Result<Outcome> {
+        let started = Instant::now();
+        let ident = self.model.ident();
+        let now = plan::inputs(self.model, self.pinned);
+        for _ in 0..ATTEMPTS_MAX {
+            let present = self.runner.tables.cached(&ident).await?;
+            if let Some(topic) = present.as_ref().and_then(|state| state.metadata().properties().get(property::TOPIC)) {
+                let text = format!("{}: {ident} is the table of topic {topic}: rename the model", self.model.file);
+                return Err(LakeError::definite(text));
+            }
+            let before = present.as_ref().and_then(|state| self.runner.built_from(self.model, state));
+            let why = plan::why(self.model, present.as_deref(), before.as_ref(), &now);
+            if why == Why::Current {
+                return Ok(Outcome::Current);
+            }
+            let built = self.build(present.as_ref(), before.as_ref(), &now, &why).await;
+            match built {
+                Ok(None) => return Ok(Outcome::Current),
+                Ok(Some(mut outcome)) => {
+                    match &mut outcome {
+                        Outcome::Built(built, _) => (built.took, built.why) = (started.elapsed(), why),
+                        Outcome::Rejected(rejection) => rejection.took = started.elapsed(),
+                        Outcome::Current => {}
+                    }
+                    return Ok(outcome);
+                }
+                Err(LakeError::Conflict { .. }) => drop(self.runner.tables.load(&ident).await?),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(LakeError::Conflict { table: ident.to_string() })
+    }
+
+    /// `None` when it turns out that nothing the model can see changed.
+    async fn build(
+        &self,
+        present: Option<&Arc<TableState>>,
+        before: Option<&Inputs>,
+        now: &Inputs,
+        why: &Why,
+    ) -> Result<Option<Outcome>> {
+        let session = self.runner.sessions.over(&whole(self.pinned)?)?;
+        let mut by_parts = None;
+        if let (Some(state), Some(slice), Why::Inputs(_), Some(before)) =
+            (present, self.model.header.materialized.slice(), why, before)
+        {
+            match self.touched(&session, state, slice, before, now).await? {
+                Touched::Nothing => {
+                    self.runner.remember(self.model, state, now);
+                    return Ok(None);
+                }
+                Touched::Values(values) => by_parts = self.by_parts(state, slice, &values).await?,
+                Touched::All(reason) => tracing::debug!(model = self.model.name, reason, "building everything"),
+            }
+        }
+        let mut computed = match by_parts {
+            Some(computed) => computed,
+            None => self.in_full(&session, present).await?,
+        };
+        computed.change.properties = [
+            (property::INPUTS.to_owned(), serde_json::json!(now).to_string()),
+            (property::MODEL.to_owned(), self.model.code.clone()),
+        ]
+        .into();
+        computed.change.properties.extend(table::kept_by(self.model));
+        let state = computed.state;
+        let staged = self.runner.tables.stage(&state, computed.change).await?;
+        let verdicts = self.audit(&session, &state, &staged).await?;
+        self.runner.conclude(self.model, &state, staged, verdicts, computed.how, computed.rows).await.map(Some)
+    }
+
+    async fn audit(&self, session: &Session, before: &TableState, staged: &Staged) -> Result<Vec<Verdict>> {
+        let known: HashSet<&str> = before.files.iter().map(|file| file.file_path()).collect();
+        let came: Vec<_> =
+            staged.state.files.iter().filter(|file| !known.contains(file.file_path())).cloned().collect();
+        let auditor = Auditor { model: self.model, session, pinned: self.pinned };
+        auditor.audit(&staged.state, &came).await
+    }
+
+    async fn touched(
+        &self,
+        session: &Session,
+        state: &TableState,
+        slice: &Slice,
+        before: &Inputs,
+        now: &Inputs,
+    ) -> Result<Touched> {
+        let schema = arrow_schema(state.metadata().current_schema())?;
+        let kind = schema.field_with_name(&slice.by).map_err(|_| table::missing(self.model, &slice.by))?.data_type();
+        let reads: Reads = session.reads(&self.model.sql).await?;
+        let (tables, share_max) = (&self.runner.tables, self.runner.share_max);
+        Compare { tables, pinned: self.pinned, reads: &reads, share_max }.touched(slice, kind, before, now).await
+    }
+
+    /// Runs the query on the touched parts of the inputs; `None` when the table is not as parts need it.
+    async fn by_parts(&self, state: &Arc<TableState>, slice: &Slice, values: &ArrayRef) -> Result<Option<Computed>> {
+        let mut providers = whole(self.pinned)?;
+        for (input, column) in &slice.from {
+            if let Some(state) = self.pinned.get(input) {
+                providers.insert(input.clone(), slices::restricted(state, column, values)?);
+            }
+        }
+        let stream = self.runner.sessions.over(&providers)?.query(&self.model.sql).await?;
+        if table::evolution(state, self.model, &stream.schema())?.is_some() {
+            return Ok(None);
+        }
+        let schema = arrow_schema(state.metadata().current_schema())?;
+        let batches: Vec<RecordBatch> = stream.try_collect().await?;
+        let batches = batches.iter().map(|batch| conform(batch, &schema)).collect::<Result<Vec<_>>>()?;
+        let rows = concat_batches(&schema, &batches)?;
+        let (tables, file_rows) = (&self.runner.tables, self.runner.file_rows);
+        let count = rows.num_rows() as u64;
+        if let Materialized::Incremental(_) = self.model.header.materialized {
+            let replaced = slices::replace_rows(tables, state, &slice.by, values, &rows, file_rows).await?;
+            let change = Change { remove: replaced.remove, add: replaced.add, ..Change::default() };
+            return Ok(Some(Computed { how: How::Incremental, change, rows: count, state: state.clone() }));
+        }
+        let partitions = slices::partitions(values)?;
+        let add = write_partitioned(state.metadata(), tables.file_io(), &rows).await?;
+        let Some(mut change) = replace_partitions(state, add) else { return Ok(None) };
+        // A partition that has no rows any more goes, too.
+        let gone = state.live().filter(|live| partitions.contains(live.partition));
+        change.remove.extend(gone.map(|live| live.path.to_owned()));
+        Ok(Some(Computed { how: How::Partition, change, rows: count, state: state.clone() }))
+    }
+
+    async fn in_full(&self, session: &Session, present: Option<&Arc<TableState>>) -> Result<Computed> {
+        let stream = match self.model.header.materialized.slice() {
+            Some(slice) => session.query(&sorted(self.model, slice)).await?,
+            None => session.query(&self.model.sql).await?,
+        };
+        let result: &ArrowSchema = &stream.schema();
+        if let Some(slice) = self.model.header.materialized.slice()
+            && result.index_of(&slice.by).is_err()
+        {
+            return Err(table::missing(self.model, &slice.by));
+        }
+        let state = match present {
+            Some(state) => state.clone(),
+            None => table::create(&self.runner.tables, self.model, result).await?,
+        };
+        let evolved = table::evolution(&state, self.model, result)?;
+        let metadata = evolved.as_ref().map_or(state.metadata(), |evolved| &evolved.metadata);
+        let (add, rows) = self.write(metadata, stream).await?;
+        let remove = state.live().map(|file| file.path.to_owned()).collect();
+        let change = Change { remove, add, evolved, ..Change::default() };
+        Ok(Computed { how: How::Full, change, rows, state })
+    }
+
+    /// Writes a result as it comes, in files of `file_rows` rows; a partitioned one as a whole.
+    async fn write(
+        &self,
+        metadata: &iceberg::spec::TableMetadata,
+        mut stream: SendableRecordBatchStream,
+    ) -> Result<(Vec<DataFile>, u64)> {
+        let target = arrow_schema(metadata.current_schema())?;
+        let io = self.runner.tables.file_io();
+        let (mut add, mut count) = (Vec::new(), 0);
+        if !metadata.default_partition_spec().is_unpartitioned() {
+            let batches: Vec<RecordBatch> = stream.try_collect().await?;
+            let batches = batches.iter().map(|batch| conform(batch, &target)).collect::<Result<Vec<_>>>()?;
+            let rows = concat_batches(&target, &batches)?;
+            add = write_partitioned(metadata, io, &rows).await?;
+            return Ok((add, rows.num_rows() as u64));
+        }
+        let limit = match self.model.header.materialized {
+            Materialized::Incremental(_) => self.runner.file_rows,
+            _ => usize::MAX,
+        };
+        let mut open: Option<(Files, usize)> = None;
+        while let Some(batch) = stream.try_next().await? {
+            let mut batch = conform(&batch, &target)?;
+            count += batch.num_rows() as u64;
+            while batch.num_rows() > 0 {
+                let (mut files, written) = match open.take() {
+                    Some(open) => open,
+                    None => (Files::create(metadata, io, None)?, 0),
+                };
+                let fits = batch.num_rows().min(limit - written);
+                files.write(batch.slice(0, fits)).await?;
+                batch = batch.slice(fits, batch.num_rows() - fits);
+                match written + fits < limit {
+                    true => open = Some((files, written + fits)),
+                    false => add.extend(files.close().await?),
+                }
+            }
+        }
+        if let Some((files, _)) = open {
+            add.extend(files.close().await?);
+        }
+        Ok((add, count))
+    }
+}
+
+/// The query, its rows in the order of the parts.
+fn sorted(model: &Model, slice: &Slice) -> String {
+    let query = model.sql.trim_end().trim_end_matches(';');
+    format!("SELECT * FROM (\n{query}\n) AS model ORDER BY \"{}\"", slice.by)
+}
