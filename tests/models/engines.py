@@ -86,8 +86,8 @@ def spark():
     from pyspark.sql import SparkSession
 
     session = (
-        SparkSession.builder.master("local[2]")
-        .config("spark.sql.shuffle.partitions", "2")
+        SparkSession.builder.master("local[1]")
+        .config("spark.sql.shuffle.partitions", "1")
         .config("spark.ui.enabled", "false")
         .config("spark.sql.session.timeZone", "UTC")
         .getOrCreate()
@@ -99,7 +99,8 @@ def spark():
         return re.sub(r"\b(shape|serve)\.(\w+)", r"\1_\2", sql)
 
     def create(name, sql):
-        session.sql(flat(sql)).createOrReplaceTempView(flat(name))
+        # Kept, so that what is made of it does not compute it again.
+        session.sql(flat(sql)).coalesce(1).cache().createOrReplaceTempView(flat(name))
 
     return create, lambda sql: [tuple(row) for row in session.sql(flat(sql)).collect()]
 

@@ -210,9 +210,13 @@ impl Build<'_> {
     ) -> Result<Touched> {
         let schema = arrow_schema(state.metadata().current_schema())?;
         let kind = schema.field_with_name(&slice.by).map_err(|_| table::missing(self.model, &slice.by))?.data_type();
+        let compare = Compare { tables: &self.runner.tables, pinned: self.pinned, share_max: self.runner.share_max };
+        if let Some(reason) = compare.in_vain(before, now).await? {
+            return Ok(Touched::All(reason));
+        }
+        // Planned only now: it takes longer than a look at the files.
         let reads: Reads = session.reads(&self.model.sql).await?;
-        let (tables, share_max) = (&self.runner.tables, self.runner.share_max);
-        Compare { tables, pinned: self.pinned, reads: &reads, share_max }.touched(slice, kind, before, now).await
+        compare.touched(slice, kind, &reads, before, now).await
     }
 
     /// Runs the query on the touched parts of the inputs; `None` when the table is not as parts need it.

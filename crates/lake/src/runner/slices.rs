@@ -61,32 +61,58 @@ pub type Reads = BTreeMap<String, BTreeSet<String>>;
 pub struct Compare<'a> {
     pub tables: &'a Tables,
     pub pinned: &'a Pinned,
-    pub reads: &'a Reads,
     /// Beyond this share of an input's rows in changed files everything is computed.
     pub share_max: f64,
 }
 
 impl Compare<'_> {
-    /// The values of `slice` whose rows changed between `before` and `now`; `kind` is the type of the model's column.
+    /// Why it is no use to look at rows, if it is none; by what the tables know of their files alone.
     ///
     /// # Errors
     /// When storage fails.
-    pub async fn touched(&self, slice: &Slice, kind: &DataType, before: &Inputs, now: &Inputs) -> Result<Touched> {
+    pub async fn in_vain(&self, before: &Inputs, now: &Inputs) -> Result<Option<&'static str>> {
+        for (input, _) in now.iter().filter(|(input, snapshot)| before.get(*input) != Some(*snapshot)) {
+            let Some(state) = self.pinned.get(input) else { continue };
+            let Some(old) = before.get(input).copied().flatten() else { return Ok(Some("an input had no rows yet")) };
+            let Some(old) = self.tables.at(state, old).await? else {
+                return Ok(Some("the snapshot it was built from has expired"));
+            };
+            let (gone, come) = differing(&old, state);
+            let rows = |files: &[ManifestEntryRef]| files.iter().map(|file| file.record_count()).sum::<u64>();
+            if (rows(&gone) + rows(&come)) as f64 > (old.rows() + state.rows()) as f64 * self.share_max {
+                return Ok(Some("most of an input lies in changed files"));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The values of `slice` whose rows changed between `before` and `now`, in the columns that the model `reads`; `kind` is
+    /// the type of the model's column. To be asked when it is not [`Self::in_vain`].
+    ///
+    /// # Errors
+    /// When storage fails.
+    pub async fn touched(
+        &self,
+        slice: &Slice,
+        kind: &DataType,
+        reads: &Reads,
+        before: &Inputs,
+        now: &Inputs,
+    ) -> Result<Touched> {
         let mut values: Vec<ArrayRef> = Vec::new();
         for (input, snapshot) in now {
             if before.get(input) == Some(snapshot) {
                 continue;
             }
             let Some(state) = self.pinned.get(input) else { continue };
-            let Some(old) = before.get(input).copied().flatten() else {
-                return Ok(Touched::All("an input had no rows yet"));
+            let old = match before.get(input).copied().flatten() {
+                Some(old) => self.tables.at(state, old).await?,
+                None => None,
             };
-            let Some(old) = self.tables.at(state, old).await? else {
-                return Ok(Touched::All("the snapshot it was built from has expired"));
-            };
+            let Some(old) = old else { return Ok(Touched::All("there is nothing to compare an input with")) };
             let column = slice.from.get(input).map(String::as_str);
-            match self.changed(input, &old, state, column).await? {
-                None => return Ok(Touched::All("most of an input changed")),
+            match self.changed(input, &old, state, column, reads.get(input)).await? {
+                None => return Ok(Touched::All("only the number of an input's rows counts")),
                 Some(changed) if changed.is_empty() => {}
                 Some(_) if column.is_none() => return Ok(Touched::All("an input changed that every part reads")),
                 Some(changed) => values.push(cast(&changed, kind)?),
@@ -104,16 +130,16 @@ impl Compare<'_> {
     }
 
     /// Values of `column` in the rows that one of two snapshots has and the other has not; rows alone when there is no
-    /// column. `None` when it would be too much to look at.
+    /// column. `None` when the query reads no column of it.
     async fn changed(
         &self,
         input: &str,
         before: &TableState,
         now: &TableState,
         column: Option<&str>,
+        read: Option<&BTreeSet<String>>,
     ) -> Result<Option<ArrayRef>> {
         let schema = now.metadata().current_schema();
-        let read = self.reads.get(input);
         let fields: Vec<_> = schema
             .as_struct()
             .fields()
@@ -130,10 +156,6 @@ impl Compare<'_> {
             return Ok(None);
         }
         let (gone, come) = differing(before, now);
-        let rows = |files: &[ManifestEntryRef]| files.iter().map(|file| file.record_count()).sum::<u64>();
-        if (rows(&gone) + rows(&come)) as f64 > (before.rows() + now.rows()) as f64 * self.share_max {
-            return Ok(None);
-        }
         let ids: Vec<i32> = fields.iter().map(|field| field.id).collect();
         let mut difference = Difference { place: place.unwrap_or(0), ..Difference::default() };
         for (state, files, sign) in [(before, &gone, -1), (now, &come, 1)] {

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::fixture::Lake;
 use crate::{
-    models::{Models, unit::Row},
+    models::{Models, page, unit::Row},
     runner::{
         offline::{Offline, Tables, as_rows},
         session::Sessions,
@@ -92,6 +92,31 @@ async fn the_unit_tests_of_the_models_pass_and_can_fail() {
     let mut wrong = models.unit_tests[0].clone();
     wrong.expect.pop();
     assert_eq!(offline.unit_tests(&[wrong], &all).await.unwrap()[0].differences.len(), 1);
+}
+
+#[tokio::test]
+async fn the_page_shows_every_model_and_loads_nothing() {
+    let lake = Lake::new(100);
+    let models = Models::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models")).unwrap();
+    let offline = Offline::new(&models, Sessions::new(&lake.engine)).await.unwrap();
+    let run = serde_json::json!([
+        "serve.daily_revenue",
+        "built",
+        "full",
+        "its code changed",
+        "2024-05-05T00:00:00",
+        1,
+        7,
+        12
+    ]);
+    let html = page::page(&models, &offline.described(), &[run]);
+    for model in models.iter() {
+        assert!(html.contains(&format!("<section id=\"{}\">", model.name)), "{}", model.name);
+    }
+    assert!(html.contains("<td>revenue</td><td>decimal(18,2)</td>") && html.contains("its code changed"));
+    for outside in ["src=", "<script", "<link", "url(", "@import"] {
+        assert!(!html.contains(outside), "{outside}");
+    }
 }
 
 #[tokio::test]

@@ -85,10 +85,10 @@ async fn lives(events: Vec<Event>, file_rows: usize) -> Result<(), TestCaseError
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 40, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 4, max_shrink_iters: 40, ..ProptestConfig::default() })]
 
     #[test]
-    fn parts_are_the_whole(events in prop::collection::vec(event(), 1..60), file_rows in 2_usize..8) {
+    fn parts_are_the_whole(events in prop::collection::vec(event(), 1..40), file_rows in 2_usize..8) {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(lives(events, file_rows))?;
     }
