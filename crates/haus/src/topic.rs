@@ -12,8 +12,8 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use topics::{
-    Admin, Cluster, Consumer, ConsumerSettings, Event, Offset, OwnedRecord, Partition, RegistryClient, SchemaId, StartAt,
-    TopicPartition, Watermarks,
+    Admin, Cluster, Consumer, ConsumerSettings, Event, Offset, OwnedRecord, Partition, RegistryClient, SchemaId,
+    StartAt, TopicPartition, Watermarks,
 };
 
 use crate::{render, settings::Settings};

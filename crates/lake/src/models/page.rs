@@ -160,8 +160,8 @@ fn section(models: &Models, model: &Model, described: &Described, runs: &[Value]
     let tests: Vec<String> = model.checks.iter().map(|check| format!("<li>{}</li>", escape(&check.name))).collect();
     let units = models.unit_tests.iter().filter(|test| test.model == model.name);
     let units: Vec<String> = units.map(|test| format!("<li>unit: {}</li>", escape(&test.name))).collect();
-    let _ = write!(out, "<h3>Tests</h3><ul>{}{}</ul>\n", tests.concat(), units.concat());
-    let _ = write!(out, "<details><summary>Query</summary><pre>{}</pre></details>\n", escape(model.sql.trim()));
+    let _ = writeln!(out, "<h3>Tests</h3><ul>{}{}</ul>", tests.concat(), units.concat());
+    let _ = writeln!(out, "<details><summary>Query</summary><pre>{}</pre></details>", escape(model.sql.trim()));
     let own: Vec<&Value> = runs.iter().filter(|run| run[0] == model.name.as_str()).take(5).collect();
     if !own.is_empty() {
         out.push_str("<h3>Last runs</h3><table><thead><tr><th>ended</th><th>outcome</th><th>how</th><th>why</th><th>runs</th><th>rows</th><th>ms</th></tr></thead><tbody>\n");

@@ -136,7 +136,7 @@ impl Build<'_> {
             if why == Why::Current {
                 return Ok(Outcome::Current);
             }
-            let built = self.build(present.as_ref(), before.as_ref(), &now, &why).await;
+            let built = Box::pin(self.build(present.as_ref(), before.as_ref(), &now, &why)).await;
             match built {
                 Ok(None) => return Ok(Outcome::Current),
                 Ok(Some(mut outcome)) => {

@@ -110,6 +110,10 @@ async fn the_page_shows_every_model_and_loads_nothing() {
         12
     ]);
     let html = page::page(&models, &offline.described(), &[run]);
+    // To look at it in a browser.
+    if let Some(file) = std::env::var_os("HAUS_WRITE_PAGE") {
+        std::fs::write(file, &html).unwrap();
+    }
     for model in models.iter() {
         assert!(html.contains(&format!("<section id=\"{}\">", model.name)), "{}", model.name);
     }
