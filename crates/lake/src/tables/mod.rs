@@ -11,6 +11,7 @@ pub mod order;
 pub mod read;
 pub mod schema;
 mod snapshot;
+pub mod travel;
 pub mod validate;
 pub mod write;
 

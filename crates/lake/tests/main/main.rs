@@ -4,6 +4,7 @@
 mod crashes;
 mod killed;
 mod maintained;
+mod port;
 mod rig;
 #[allow(dead_code)]
 #[path = "../../src/tests/topic.rs"]

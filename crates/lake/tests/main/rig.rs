@@ -41,6 +41,7 @@ impl Rig {
             ("CATALOG_URL", format!("http://127.0.0.1:{catalog}")),
             ("SCHEMA_REGISTRY_URL", String::new()),
             ("LAKE_PORT", lake.to_string()),
+            ("LAKE_SQL_PORT", "0".into()),
             ("LAKE_POLL_MS", "50".into()),
             ("LAKE_MODELS_DIR", format!("{}/../../models", env!("CARGO_MANIFEST_DIR"))),
         ]
@@ -145,7 +146,7 @@ impl Rig {
 }
 
 /// Python with the readers' packages, in a virtual environment beside the build cache, made when missing.
-fn readers_python(readers: &std::path::Path) -> PathBuf {
+pub fn readers_python(readers: &std::path::Path) -> PathBuf {
     let cache = std::env::var_os("HAUS_CACHE")
         .map_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/haus-am-see"), PathBuf::from);
     let python = cache.join("py-readers/bin/python");
@@ -156,7 +157,7 @@ fn readers_python(readers: &std::path::Path) -> PathBuf {
         run("python3".as_ref(), &["-m", "venv", &cache.join("py-readers").display().to_string()]);
     }
     let installed = std::process::Command::new(&python)
-        .args(["-c", "import duckdb_extension_httpfs, polars, pyiceberg"])
+        .args(["-c", "import duckdb_extension_httpfs, polars, psycopg, pyiceberg"])
         .output()
         .unwrap();
     if !installed.status.success() {
