@@ -210,7 +210,8 @@ fn declare(sql: &str, tokens: &[Token]) -> Result<Command, Fault> {
     let cursor = name(tokens, 1)?;
     let all = Tokenizer::new(&PostgreSqlDialect {}, sql).tokenize_with_location().map_err(syntax)?;
     let is = |token: &TokenWithSpan, text: &str| matches!(&token.token, Token::Word(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(text));
-    let after_cursor = all.iter().skip_while(|token| !is(token, "CURSOR"));
+    let all = all.iter().filter(|token| !matches!(token.token, Token::Whitespace(_)));
+    let after_cursor = all.skip_while(|token| !is(token, "CURSOR"));
     let start = after_cursor.skip_while(|token| !is(token, "FOR")).nth(1);
     let Some(start) = start else { return Err(Fault::new("42601", "DECLARE … CURSOR FOR wants a query")) };
     let from = advance(sql, &mut (1, 1), (start.span.start.line, start.span.start.column));

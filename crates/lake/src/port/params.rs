@@ -3,6 +3,8 @@
 //! Outside bytes: anything is a value or an error. A number keeps every digit: a decimal has the scale it was written
 //! with, and the planner finds the type in which it is compared.
 
+use std::fmt::Write as _;
+
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::scalar::ScalarValue;
 
@@ -94,7 +96,12 @@ fn decimal(text: &str) -> Option<ScalarValue> {
         _ => (1, mantissa),
     };
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    if (whole.is_empty() && fraction.is_empty()) || !whole.bytes().chain(fraction.bytes()).all(|b| b.is_ascii_digit()) {
+    let whole = if whole.len() > 1 { whole.trim_start_matches('0') } else { whole };
+    if mantissa.is_empty()
+        || digits == "."
+        || digits.is_empty()
+        || !whole.bytes().chain(fraction.bytes()).all(|b| b.is_ascii_digit())
+    {
         return None;
     }
     let mut value: i128 = 0;
@@ -189,32 +196,34 @@ fn from_binary(oid: u32, bytes: &[u8], inferred: Option<&DataType>) -> Result<Sc
 fn numeric(bytes: &[u8]) -> Option<ScalarValue> {
     let short = |at: usize| Some(i16::from_be_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
     let (count, weight, sign, scale) = (short(0)?, short(2)?, short(4)?.cast_unsigned(), short(6)?);
-    let (count, scale) = (usize::try_from(count).ok()?, i32::from(scale));
+    let count = usize::try_from(count).ok()?;
     if bytes.len() != 8 + count * 2 || !(sign == 0 || sign == 0x4000) || scale < 0 {
         return None;
     }
-    let mut value: i128 = 0;
+    // Written out, so that zeros at the end of the last group do not overflow what the number itself fits into.
+    let mut digits = String::with_capacity(count * 4 + 2);
     for digit in 0..count {
         let digit = short(8 + digit * 2).filter(|digit| (0..10_000).contains(digit))?;
-        value = value.checked_mul(10_000)?.checked_add(i128::from(digit))?;
+        let _ = write!(digits, "{digit:04}");
     }
-    if sign != 0 {
-        value = -value;
+    let weight = if count == 0 { -1 } else { i32::from(weight) };
+    if !(-16..=16).contains(&weight) {
+        return None;
     }
-    // Digits after the point as they lie there, in groups of four; then as many as were written.
-    let mut have = (i32::try_from(count).ok()? - i32::from(weight) - 1).checked_mul(4)?;
-    while have > scale && value % 10 == 0 {
-        value /= 10;
-        have -= 1;
-        if value == 0 {
-            have = scale;
-        }
+    let point = (weight + 1) * 4;
+    if point < 0 {
+        digits.insert_str(0, &"0".repeat(usize::try_from(-point).ok()?));
     }
-    while have < scale && scale <= 38 {
-        value = value.checked_mul(10)?;
-        have += 1;
+    let point = usize::try_from(point.max(0)).ok()?;
+    if digits.len() < point {
+        digits.extend(std::iter::repeat_n('0', point - digits.len()));
     }
-    scaled(value, have)
+    let (whole, fraction) = digits.split_at(point);
+    let scale = usize::try_from(scale).ok()?;
+    let kept = fraction.trim_end_matches('0').len().max(scale.min(fraction.len()));
+    let missing = scale.min(38).saturating_sub(kept);
+    let minus = if sign == 0 { "" } else { "-" };
+    decimal(&format!("{minus}{whole}.{}{}", &fraction[..kept], "0".repeat(missing)))
 }
 
 #[cfg(test)]

@@ -7,8 +7,14 @@ use std::{
 
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::{
-    common::ParamValues, config::Dialect as DialectName, execution::SendableRecordBatchStream,
-    physical_plan::EmptyRecordBatchStream, scalar::ScalarValue, sql::sqlparser::dialect::PostgreSqlDialect,
+    common::ParamValues,
+    common::tree_node::{TreeNode as _, TreeNodeRecursion},
+    config::Dialect as DialectName,
+    execution::SendableRecordBatchStream,
+    logical_expr::Expr,
+    physical_plan::EmptyRecordBatchStream,
+    scalar::ScalarValue,
+    sql::sqlparser::dialect::PostgreSqlDialect,
 };
 
 use super::{answers::Fault, catalog, commands, params, rewrite, rewrite::Rewritten, types};
@@ -90,12 +96,36 @@ impl Source {
         for (parameter, oid) in parameters.iter_mut().zip(given) {
             parameter.oid = *oid;
         }
+        let mut inferred = inferred;
+        for (name, kind) in self.casts() {
+            inferred.entry(name).or_insert(None).get_or_insert(kind);
+        }
         for (name, kind) in inferred {
             if let Some(parameter) = position(&name).and_then(|number| parameters.get_mut(number - 1)) {
                 parameter.inferred = kind;
             }
         }
         Ok(parameters)
+    }
+
+    /// Parameters that are cast, which the planner has no type for: `$1::date`.
+    fn casts(&self) -> HashMap<String, DataType> {
+        let mut found = HashMap::new();
+        let Self::Planned(planned) = self else { return found };
+        // Neither closure fails.
+        let _ = planned.plan.apply_with_subqueries(|plan| {
+            plan.apply_expressions(|expr| {
+                expr.apply(|expr| {
+                    if let Expr::Cast(cast) = expr
+                        && let Expr::Placeholder(placeholder) = cast.expr.as_ref()
+                    {
+                        found.entry(placeholder.id.clone()).or_insert_with(|| cast.data_type.clone());
+                    }
+                    Ok(TreeNodeRecursion::Continue)
+                })
+            })
+        });
+        found
     }
 
     /// The columns it will have.
