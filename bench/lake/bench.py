@@ -111,6 +111,7 @@ class Lake:
             "POSTGRES_PASSWORD": "postgres", "CATALOG_DB": "catalog", "CATALOG_PORT": str(self.catalog),
             "CATALOG_URL": f"http://127.0.0.1:{self.catalog}", "SCHEMA_REGISTRY_URL": "",
             "LAKE_MODELS_DIR": f"{ROOT}/models", "LAKE_PORT": str(free_port()),
+            "LAKE_SQL_PORT": "0",
         }  # fmt: skip
         self.processes = []
 
@@ -234,7 +235,7 @@ def fresh(folder, table, maintained):
     """The whole embedded stack at ports and in a folder of its own, under traffic."""
     ports = {name: free_port() for name in (
         "POSTGRES_PORT", "SEEDER_PORT", "KAFKA_PORT", "KAFKA_CONTROLLER_PORT", "REGISTRY_PORT", "CDC_RELAY_PORT", "S3_SINK_PORT",
-        "S3_PORT", "CATALOG_PORT", "LAKE_PORT")}  # fmt: skip
+        "S3_PORT", "CATALOG_PORT", "LAKE_PORT", "LAKE_SQL_PORT")}  # fmt: skip
     at = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
     env = {
         **os.environ, **{name: str(port) for name, port in ports.items()},

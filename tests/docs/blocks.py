@@ -340,7 +340,7 @@ def ports_in_use():
     """Ports of the stack that somebody listens on."""
     text = (ROOT / ".env").read_text()
     names = ("POSTGRES_PORT", "SEEDER_PORT", "KAFKA_CONTROLLER_PORT", "REGISTRY_PORT", "CDC_RELAY_PORT",
-             "S3_SINK_PORT", "S3_PORT", "CATALOG_PORT", "LAKE_PORT")
+             "S3_SINK_PORT", "S3_PORT", "CATALOG_PORT", "LAKE_PORT", "LAKE_SQL_PORT")
     ports = [int(port) for name in names for port in re.findall(rf"^{name}=(\d+)", text, re.MULTILINE)]
     ports += [int(port) for port in re.findall(r"^KAFKA_BOOTSTRAP_SERVERS=\S+?:(\d+)", text, re.MULTILINE)]
     taken = []

@@ -18,7 +18,15 @@ impl Stack {
         let dir = tempfile::tempdir().unwrap();
         let mut env: Vec<(String, String)> = Vec::new();
         let mut set = |name: &str, value: String| env.push((name.to_owned(), value));
-        for name in ["POSTGRES_PORT", "SEEDER_PORT", "KAFKA_CONTROLLER_PORT", "CDC_RELAY_PORT", "S3_SINK_PORT"] {
+        let alone = [
+            "POSTGRES_PORT",
+            "SEEDER_PORT",
+            "KAFKA_CONTROLLER_PORT",
+            "CDC_RELAY_PORT",
+            "S3_SINK_PORT",
+            "LAKE_SQL_PORT",
+        ];
+        for name in alone {
             set(name, free_port().to_string());
         }
         set("KAFKA_BOOTSTRAP_SERVERS", format!("127.0.0.1:{}", free_port()));

@@ -61,6 +61,24 @@ impl Api {
         self.expect_success(self.call(reqwest::Method::POST, path, body).await?)
     }
 
+    /// `POST` that must succeed, with an answer to be read piece by piece.
+    ///
+    /// # Errors
+    /// As [`Api::get`].
+    pub async fn stream(&self, path: &str, body: &Value) -> anyhow::Result<reqwest::Response> {
+        let request = self.client.post(format!("{}{path}", self.base)).json(body);
+        let response = request.send().await.map_err(|error| self.away(&error))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status().as_u16();
+        let body = response.json().await.unwrap_or(Value::Null);
+        match self.expect_success(Answer { status, body }) {
+            Ok(_) => bail!("{} answered {status}", self.service),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The body of a successful answer.
     ///
     /// # Errors

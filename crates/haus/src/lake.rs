@@ -1,11 +1,120 @@
 //! `haus sql` and `haus verify`: questions to the lake, and the proof by the ledger.
 
-use std::{process::Stdio, time::Duration};
+use std::{
+    io::{IsTerminal as _, Read as _, Write},
+    path::PathBuf,
+    process::Stdio,
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
 use crate::{api::Api, render, settings::Settings};
+
+/// `haus sql`.
+#[derive(Debug, clap::Args)]
+pub struct Sql {
+    /// The query; without it and without a file, it is read from standard input, statement by statement if that is a
+    /// terminal.
+    pub sql: Option<String>,
+    /// File with the query; - is standard input.
+    #[arg(short, long, conflicts_with = "sql")]
+    pub file: Option<PathBuf>,
+    /// How the result is written; --json is short for json.
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Format,
+    /// File to write to, instead of standard output.
+    #[arg(short, long)]
+    pub output: Option<PathBuf>,
+    /// At most so many rows. Without it: 10,000 as table and JSON, all in the other formats.
+    #[arg(long)]
+    pub max_rows: Option<u64>,
+}
+
+/// How a result is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    Table,
+    Csv,
+    Json,
+    Ndjson,
+    Parquet,
+}
+
+/// Runs `haus sql`.
+///
+/// # Errors
+/// When the lake is away or refuses the statement, or the result cannot be written.
+pub async fn sql(settings: &Settings, command: &Sql, json: bool) -> anyhow::Result<()> {
+    let format = if json && command.format == Format::Table { Format::Json } else { command.format };
+    let text = match (&command.sql, &command.file) {
+        (Some(sql), _) => sql.clone(),
+        (None, Some(path)) if path.as_os_str() != "-" => {
+            std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?
+        }
+        _ if std::io::stdin().is_terminal() => return prompt(settings, command, format).await,
+        _ => {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text).context("read the query from standard input")?;
+            text
+        }
+    };
+    run(settings, command, format, &text).await
+}
+
+/// Reads statements from a terminal, each up to a semicolon at the end of a line, and runs them one by one.
+async fn prompt(settings: &Settings, command: &Sql, format: Format) -> anyhow::Result<()> {
+    let mut text = String::new();
+    loop {
+        eprint!("{}", if text.is_empty() { "lake> " } else { "   -> " });
+        let mut line = String::new();
+        if std::io::stdin().read_line(&mut line)? == 0 {
+            return Ok(());
+        }
+        if text.is_empty() && matches!(line.trim(), "" | "exit" | "quit" | "\\q") {
+            if line.trim().is_empty() {
+                continue;
+            }
+            return Ok(());
+        }
+        text.push_str(&line);
+        if let Some(statement) = text.trim_end().strip_suffix(';') {
+            if let Err(error) = run(settings, command, format, statement).await {
+                eprintln!("{error:#}");
+            }
+            text.clear();
+        }
+    }
+}
+
+async fn run(settings: &Settings, command: &Sql, format: Format, sql: &str) -> anyhow::Result<()> {
+    let mut out: Box<dyn Write> = match &command.output {
+        Some(path) => Box::new(std::fs::File::create(path).with_context(|| format!("write {}", path.display()))?),
+        None => Box::new(std::io::stdout()),
+    };
+    let name = match format {
+        Format::Table | Format::Json => {
+            let result = query(settings, sql, command.max_rows).await?;
+            let text = if format == Format::Json { format!("{result:#}") } else { result_table(&result) };
+            writeln!(out, "{text}")?;
+            return Ok(());
+        }
+        Format::Csv => "csv",
+        Format::Ndjson => "ndjson",
+        Format::Parquet => "parquet",
+    };
+    let api = Api::new("lake", &settings.lake_url, Duration::from_secs(3600))?;
+    let mut body = json!({"sql": sql, "format": name});
+    if let Some(max_rows) = command.max_rows {
+        body["max_rows"] = json!(max_rows);
+    }
+    let mut answer = api.stream("/sql", &body).await?;
+    while let Some(bytes) = answer.chunk().await.context("the result broke off")? {
+        out.write_all(&bytes)?;
+    }
+    Ok(out.flush()?)
+}
 
 /// Runs SQL on the lake. The answer is `{"columns":[{"name","type"}],"rows":[[…]]}`.
 ///

@@ -78,12 +78,7 @@ enum Command {
     #[command(subcommand)]
     Group(GroupCommand),
     /// Runs SQL over the lake: stage.orders, shape.orders, serve.daily_revenue, …
-    Sql {
-        sql: String,
-        /// At most so many rows.
-        #[arg(long)]
-        max_rows: Option<u64>,
-    },
+    Sql(lake::Sql),
     /// Proves that no row was lost or doubled from Postgres to the lake.
     Verify,
     /// Shows the logs of one process or of all.
@@ -198,10 +193,7 @@ async fn run(haus: Haus, context: &service::Context) -> anyhow::Result<bool> {
             let (text, facts) = group::run(&settings, command).await?;
             show(text, facts);
         }
-        Command::Sql { sql, max_rows } => {
-            let result = lake::query(&settings, &sql, max_rows).await?;
-            show(lake::result_table(&result), result);
-        }
+        Command::Sql(command) => lake::sql(&settings, &command, as_json).await?,
         Command::Verify => {
             let report = lake::verify(&settings).await?;
             let ok = report["ok"] == json!(true);

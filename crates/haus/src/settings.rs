@@ -103,6 +103,8 @@ pub struct Settings {
     pub catalog_url: String,
     #[arg(long, env = "LAKE_PORT", default_value_t = 8182, global = true, hide = true)]
     pub lake_port: u16,
+    #[arg(long, env = "LAKE_SQL_PORT", default_value_t = 5439, global = true, hide = true)]
+    pub lake_sql_port: u16,
     #[arg(long, env = "LAKE_URL", default_value = "http://127.0.0.1:8182", global = true, hide = true)]
     pub lake_url: String,
 
@@ -175,6 +177,7 @@ impl Settings {
             ("CATALOG_PORT", self.catalog_port.to_string()),
             ("CATALOG_URL", self.catalog_url.clone()),
             ("LAKE_PORT", self.lake_port.to_string()),
+            ("LAKE_SQL_PORT", self.lake_sql_port.to_string()),
             ("LAKE_URL", self.lake_url.clone()),
             ("LAKE_MODELS_DIR", models),
         ]

@@ -26,6 +26,8 @@ pub enum Kind {
         binary: &'static str,
         args: &'static [&'static str],
         health: String,
+        /// A second port, at which it speaks something else than HTTP.
+        beside: Option<u16>,
     },
     /// Databases and migrations: runs once at every start.
     Migrations,
@@ -50,7 +52,7 @@ impl Part {
             name: binary,
             port: Some(port),
             needs,
-            kind: Kind::Service { binary, args, health: format!("http://127.0.0.1:{port}{path}") },
+            kind: Kind::Service { binary, args, health: format!("http://127.0.0.1:{port}{path}"), beside: None },
         };
         let mut parts = vec![
             Self {
@@ -85,6 +87,11 @@ impl Part {
             service("s3-sink", &[], settings.s3_sink_port, &["kafka", "registry", "object-server"], "/health"),
             service("lake", &["watch"], settings.lake_port, &["catalog", "registry"], "/health"),
         ];
+        for part in &mut parts {
+            if let Kind::Service { binary: "lake", beside, .. } = &mut part.kind {
+                *beside = Some(settings.lake_sql_port).filter(|port| *port > 0);
+            }
+        }
         if external {
             parts.retain(|part| !EXTERNAL.contains(&part.name));
         }
@@ -94,11 +101,12 @@ impl Part {
     /// All ports that the part listens on.
     #[must_use]
     pub fn ports(&self) -> Vec<u16> {
-        let controller = match &self.kind {
+        let second = match &self.kind {
             Kind::Kafka(kafka) => Some(kafka.controller_port),
+            Kind::Service { beside, .. } => *beside,
             _ => None,
         };
-        self.port.into_iter().chain(controller).collect()
+        self.port.into_iter().chain(second).collect()
     }
 
     /// How the part's process is started; `None` for a step that is no process.

@@ -54,10 +54,13 @@ impl From<arrow::error::ArrowError> for LakeError {
 
 impl From<datafusion::error::DataFusionError> for LakeError {
     fn from(error: datafusion::error::DataFusionError) -> Self {
-        if let datafusion::error::DataFusionError::External(inner) = error.find_root()
-            && let Some(Self::Away { server, reason }) = inner.downcast_ref::<Self>()
-        {
-            return Self::Away { server, reason: reason.clone() };
+        if let datafusion::error::DataFusionError::External(inner) = error.find_root() {
+            match inner.downcast_ref::<Self>() {
+                Some(Self::Away { server, reason }) => return Self::Away { server, reason: reason.clone() },
+                // Written for the one who asked: nothing is put before it.
+                Some(Self::Query(text)) => return Self::Query(text.clone()),
+                _ => {}
+            }
         }
         Self::Query(error.strip_backtrace())
     }

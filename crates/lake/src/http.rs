@@ -55,17 +55,17 @@ struct SqlRequest {
     sql: String,
     #[serde(default)]
     format: Format,
-    /// Rows at most; not limited for `ndjson`.
+    /// Rows at most; not limited for `ndjson`, `csv` and `parquet`.
     max_rows: Option<usize>,
 }
 
 async fn sql(State(interface): State<Interface>, Json(query): Json<SqlRequest>) -> Result<Response, Failure> {
     let content_type = [(header::CONTENT_TYPE, query.format.content_type())];
-    if query.format == Format::Ndjson {
-        let lines = query::lines(&interface.engine, &query.sql, query.max_rows).await?;
+    if query.format.streams() {
+        let bytes = query::streamed(&interface.engine, &query.sql, query.format, query.max_rows).await?;
         // An error in mid-stream cuts the connection, so that the reader does not take a part for the whole.
-        let lines = lines.map(|line| line.map_err(std::io::Error::other));
-        return Ok((content_type, Body::from_stream(lines)).into_response());
+        let bytes = bytes.map(|bytes| bytes.map_err(std::io::Error::other));
+        return Ok((content_type, Body::from_stream(bytes)).into_response());
     }
     let rows_max = query.max_rows.unwrap_or(ROWS_DEFAULT).min(ROWS_MAX);
     let answer = query::answer(&interface.engine, &query.sql, rows_max).await?;

@@ -1,7 +1,6 @@
 //! `lake`: raw Avro objects in S3 to Iceberg tables stage, shape, serve, and SQL over them. Settings and wiring.
 
 mod catalog;
-mod commands;
 mod compaction;
 mod error;
 pub mod failpoint;
@@ -12,8 +11,10 @@ mod layers;
 mod maintenance;
 #[cfg(test)]
 mod memory_catalog;
+mod model_commands;
 mod models;
 mod offsets;
+mod port;
 mod quarantine;
 mod query;
 mod raw;
@@ -21,6 +22,7 @@ mod runner;
 mod settings;
 mod shape;
 mod sql;
+mod sql_command;
 mod stage;
 mod status;
 mod tables;
@@ -36,9 +38,9 @@ use tokio::sync::mpsc;
 
 use crate::{
     catalog::RestCatalog,
-    commands::Commands,
     keys::Keys,
     maintenance::{Maintenance, Steps, expire::Retention, report, warehouse::S3Warehouse},
+    model_commands::Commands,
     models::Models,
     quarantine::Quarantine,
     raw::store::LandingZone,
@@ -62,13 +64,10 @@ pub fn main() -> ExitCode {
         let catalog =
             Arc::new(RestCatalog::new(&settings.catalog_url, &settings.warehouse, settings.catalog_token.as_ref())?);
         let tables = Tables::new(catalog, settings.file_io())?;
-        let engine = Engine::new(tables.clone())?;
+        let time_max = Duration::from_secs(settings.sql_time_max_s.max(1));
+        let engine = Engine::bounded(tables.clone(), settings.sql_memory_max_mb.max(1) << 20, time_max)?;
         match settings.command.as_ref().unwrap_or(&Command::Watch) {
-            Command::Sql { query, format } => {
-                let answer = query::answer(&engine, query, query::ROWS_MAX).await?;
-                print!("{}", answer.text(*format));
-                Ok(())
-            }
+            Command::Sql(command) => sql_command::sql(&engine, command).await,
             Command::Maintain { tables: names, dry_run, no_scan, json } => {
                 let maintenance = maintenance(&settings, &tables);
                 let steps =
@@ -96,6 +95,13 @@ pub fn main() -> ExitCode {
                     watch.run(stop, health, asked).await;
                     Ok(())
                 });
+                if settings.sql_port > 0 {
+                    let limits =
+                        port::Limits { rows_max: settings.sql_rows_max, connections_max: settings.sql_connections_max };
+                    let port = port::Port::new(engine.clone(), limits, settings.sql_password.as_ref())?;
+                    let (stop, address) = (context.stop.clone(), SocketAddr::new(settings.bind, settings.sql_port));
+                    context.tasks.spawn("sql-port", port.serve(address, stop));
+                }
                 let router = http::router(http::Interface { engine, tables, status, runs });
                 let (http, address) = (context.clone(), SocketAddr::new(settings.bind, settings.port));
                 context.tasks.spawn("http", async move { service::http::serve(address, router, &http).await });

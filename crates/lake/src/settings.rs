@@ -21,6 +21,24 @@ pub struct Settings {
     /// Port of the HTTP interface.
     #[arg(long, env = "LAKE_PORT", default_value_t = 8182, global = true)]
     pub port: u16,
+    /// Port of PostgreSQL's wire protocol; 0: none.
+    #[arg(long, env = "LAKE_SQL_PORT", default_value_t = 5439, global = true)]
+    pub sql_port: u16,
+    /// Password of the user haus at that port. Empty: none is asked for.
+    #[arg(long, env = "LAKE_SQL_PASSWORD", hide_env_values = true, global = true)]
+    pub sql_password: Option<Secret>,
+    /// Seconds a query may take.
+    #[arg(long, env = "LAKE_SQL_TIME_MAX_S", default_value_t = crate::sql::TIME_MAX_S, global = true)]
+    pub sql_time_max_s: u64,
+    /// Memory that all queries share, marts among them, MiB.
+    #[arg(long, env = "LAKE_SQL_MEMORY_MAX_MB", default_value_t = crate::sql::MEMORY_MAX_MB, global = true)]
+    pub sql_memory_max_mb: usize,
+    /// Rows of one result at the SQL port.
+    #[arg(long, env = "LAKE_SQL_ROWS_MAX", default_value_t = 100_000_000, global = true)]
+    pub sql_rows_max: u64,
+    /// Sessions at the SQL port at once.
+    #[arg(long, env = "LAKE_SQL_CONNECTIONS_MAX", default_value_t = 32, global = true)]
+    pub sql_connections_max: usize,
     /// S3 endpoint.
     #[arg(long, env = "S3_ENDPOINT", default_value = "http://127.0.0.1:9000", global = true)]
     pub s3_endpoint: String,
@@ -105,13 +123,24 @@ pub enum Command {
         json: bool,
     },
     /// Run one query and print its result.
-    Sql {
-        /// The query, such as "SELECT * FROM serve.daily_revenue".
-        query: String,
-        /// table, csv, json or ndjson.
-        #[arg(long, default_value = "table")]
-        format: crate::query::Format,
-    },
+    Sql(SqlCommand),
+}
+
+/// `lake sql`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct SqlCommand {
+    /// The query, such as "SELECT * FROM serve.daily_revenue"; read from standard input when neither this nor a file is
+    /// given.
+    pub query: Option<String>,
+    /// File with the query; - is standard input.
+    #[arg(short, long, conflicts_with = "query")]
+    pub file: Option<PathBuf>,
+    /// table, csv, json, ndjson or parquet.
+    #[arg(long, default_value = "table")]
+    pub format: crate::query::Format,
+    /// File to write to, instead of standard output.
+    #[arg(short, long)]
+    pub output: Option<PathBuf>,
 }
 
 /// What to do with models. Selectors: `daily_revenue`, `+x` (and what it is made of), `x+` (and what is made of it), `tag:x`,

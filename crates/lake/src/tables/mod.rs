@@ -12,6 +12,7 @@ pub mod read;
 pub mod schema;
 mod snapshot;
 pub mod staged;
+pub mod travel;
 pub mod validate;
 pub mod write;
 

@@ -41,6 +41,7 @@ impl Rig {
             ("CATALOG_URL", format!("http://127.0.0.1:{catalog}")),
             ("SCHEMA_REGISTRY_URL", String::new()),
             ("LAKE_PORT", lake.to_string()),
+            ("LAKE_SQL_PORT", "0".into()),
             ("LAKE_POLL_MS", "50".into()),
             ("LAKE_MODELS_DIR", format!("{}/../../models", env!("CARGO_MANIFEST_DIR"))),
         ]
@@ -156,7 +157,7 @@ pub fn readers_python(readers: &std::path::Path) -> PathBuf {
         run("python3".as_ref(), &["-m", "venv", &cache.join("py-readers").display().to_string()]);
     }
     let installed = std::process::Command::new(&python)
-        .args(["-c", "import duckdb_extension_httpfs, polars, pyiceberg"])
+        .args(["-c", "import duckdb_extension_httpfs, polars, psycopg, pyiceberg"])
         .output()
         .unwrap();
     if !installed.status.success() {
