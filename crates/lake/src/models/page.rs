@@ -22,7 +22,7 @@ pub struct DescribedColumn {
 pub type Described = BTreeMap<String, Vec<DescribedColumn>>;
 
 const STYLE: &str = include_str!("page.css");
-const BOX_WIDTH: usize = 210;
+const BOX_WIDTH: usize = 230;
 const BOX_HEIGHT: usize = 30;
 const GAP_X: usize = 90;
 const GAP_Y: usize = 14;
