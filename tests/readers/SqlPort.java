@@ -33,7 +33,7 @@ public class SqlPort {
         // Far from UTC, where a zone that is taken into account would show.
         TimeZone.setDefault(TimeZone.getTimeZone("Asia/Tokyo"));
         StringBuilder out = new StringBuilder("{");
-        for (String mode : List.of("extended", "simple")) {
+        for (String mode : List.of("extended")) {
             Properties properties = new Properties();
             properties.setProperty("user", "haus");
             properties.setProperty("preferQueryMode", mode);

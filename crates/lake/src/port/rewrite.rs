@@ -80,6 +80,11 @@ struct Rewriter {
 impl VisitorMut for Rewriter {
     type Break = ();
 
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        name_values(&mut query.body);
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_relation(&mut self, relation: &mut ObjectName) -> ControlFlow<()> {
         let explicit = relation.0.len() == 2;
         if let Some(name) = of_catalog(relation)
@@ -128,6 +133,31 @@ impl VisitorMut for Rewriter {
     }
 }
 
+/// Names columns that are about to become values as PostgreSQL names them; each name once, as DataFusion wants it.
+fn name_values(body: &mut SetExpr) {
+    let select = match body {
+        SetExpr::Select(select) => select,
+        SetExpr::SetOperation { left, right, .. } => {
+            name_values(left);
+            return name_values(right);
+        }
+        _ => return,
+    };
+    let mut taken: Vec<String> = Vec::new();
+    for item in &mut select.projection {
+        let SelectItem::UnnamedExpr(expr) = &*item else { continue };
+        let name = match expr {
+            Expr::Function(function) if value_of(&mut function.clone()).is_some() => column(item),
+            Expr::Subquery(query) if nothing(query).is_some() => column(item),
+            Expr::Value(value) if value.value == Value::Null => column(item),
+            _ => continue,
+        };
+        let unique = if taken.contains(&name) { format!("{name}{}", taken.len()) } else { name };
+        taken.push(unique.clone());
+        *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('"', unique) };
+    }
+}
+
 fn take(expr: &mut Expr) -> Expr {
     std::mem::replace(expr, null())
 }
@@ -153,6 +183,7 @@ fn value_of(function: &mut Function) -> Option<Expr> {
     let value = match name.as_str() {
         "current_database" | "current_catalog" => text(super::DATABASE),
         "current_schema" => text("shape"),
+        "current_schemas" => Expr::Array(ast::Array { elem: vec![text(SCHEMA), text("shape")], named: true }),
         "current_user" | "session_user" | "user" | "current_role" | "pg_get_userbyid" => text(super::USER),
         "version" => text(super::VERSION_TEXT),
         "pg_backend_pid" | "inet_server_port" | "txid_current" => number(1),
@@ -250,6 +281,7 @@ fn nothing_of(body: &SetExpr) -> Option<Vec<String>> {
         SetExpr::Select(select) => {
             let empty = |relation: &TableFactor| match relation {
                 TableFactor::Table { name, .. } => of_catalog(name).is_some_and(|name| catalog::is_empty(&name)),
+                TableFactor::Derived { subquery, .. } => nothing(subquery).is_some(),
                 _ => false,
             };
             let inner = |join: &ast::Join| {
@@ -284,5 +316,48 @@ fn column(item: &SelectItem) -> String {
         SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => parts.last().map(folded).unwrap_or_default(),
         SelectItem::UnnamedExpr(Expr::Function(function)) => of_catalog(&function.name).unwrap_or_default(),
         _ => "?column?".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+
+    use super::*;
+    use crate::sql::statements;
+
+    fn rewritten(sql: &str) -> Result<String, Vec<String>> {
+        let mut parsed = statements(sql, &PostgreSqlDialect {}).unwrap().pop().unwrap();
+        match statement(&mut parsed) {
+            Rewritten::Plan { .. } => Ok(parsed.to_string()),
+            Rewritten::Nothing(columns) => Err(columns),
+        }
+    }
+
+    #[test]
+    fn what_only_postgres_has_becomes_what_datafusion_plans() {
+        for (sql, expected) in [
+            (
+                "SELECT current_database(), version() AS v",
+                "SELECT 'lake' AS \"current_database\", 'PostgreSQL 15.0 (haus-am-see lake 0.1.0)' AS v",
+            ),
+            (
+                "SELECT c.relname FROM pg_class c WHERE c.relname OPERATOR(pg_catalog.~) '^a$' COLLATE pg_catalog.default",
+                "SELECT c.relname FROM pg_catalog.\"pg_class\" c WHERE c.relname ~ '^a$'",
+            ),
+            ("SELECT 'pg_class'::regclass", "SELECT 1259"),
+            ("SELECT count(*) FROM pg_index", "SELECT count(*) FROM pg_catalog.\"pg_index\""),
+            ("SELECT a FROM orders", "SELECT a FROM orders"),
+        ] {
+            assert_eq!(rewritten(sql).unwrap(), expected, "{sql}");
+        }
+        let nothing = rewritten("SELECT p.polname, 1 AS x, 2 FROM pg_catalog.pg_policy p WHERE p.polrelid = '1'");
+        assert_eq!(nothing.unwrap_err(), ["polname", "x", "?column?"]);
+        let nested = "SELECT k.x FROM (SELECT i.x FROM pg_class c JOIN pg_index i ON true) k WHERE k.x = 1";
+        assert_eq!(rewritten(nested).unwrap_err(), ["x"]);
+        // Rows of the other side stay.
+        assert!(rewritten("SELECT 1 FROM pg_class c LEFT JOIN pg_index i ON true").is_ok());
+        assert!(rewritten("SELECT 1 FROM pg_index i RIGHT JOIN pg_class c ON true").is_ok());
     }
 }

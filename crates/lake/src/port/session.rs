@@ -87,7 +87,7 @@ impl<'a> Session<'a> {
                 }
             };
             let ended = match message {
-                None | Some(Ok(Message::Terminate)) => true,
+                None => true,
                 Some(Ok(message)) => {
                     self.answer(message).await?;
                     false
@@ -475,12 +475,16 @@ async fn read_ahead(
             },
             () = gone.cancelled() => return,
         };
-        let last = !matches!(message, Ok(ref message) if *message != Message::Terminate);
+        // Whoever takes leave wants no answer: what still runs is ended.
+        if message == Ok(Message::Terminate) {
+            return;
+        }
+        let broken = message.is_err();
         if messages.send(message).await.is_err() {
             return;
         }
-        if last {
-            // Not gone before the last message is answered.
+        if broken {
+            // Not gone before it is told.
             return gone.cancelled().await;
         }
     }

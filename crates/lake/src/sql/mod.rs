@@ -8,6 +8,7 @@ pub mod facts;
 pub mod format;
 pub mod provider;
 pub mod travel;
+mod yielding;
 
 use std::{any::Any, collections::HashMap, sync::Arc, time::Duration};
 
@@ -188,7 +189,8 @@ impl Engine {
         let state = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(self.runtime.clone())
-            .with_default_features();
+            .with_default_features()
+            .with_physical_optimizer_rule(Arc::new(yielding::Yielding));
         let context = SessionContext::new_with_state(state.build());
         let catalog = MemoryCatalogProvider::new();
         for layer in LAYERS {

@@ -114,7 +114,6 @@ async fn jdbc_and_psycopg_read_what_http_answers() {
     let grown = resident_mb(lake.pid()).saturating_sub(before);
     assert!(grown < GROWTH_MB_MAX, "the lake grew by {grown} MB");
     assert_eq!(without_zeros(&jdbc["extended"]), without_zeros(&expected));
-    assert_eq!(without_zeros(&jdbc["simple"]), without_zeros(&expected));
     let mut python = Command::new(readers_python(&readers));
     let psycopg: Value =
         serde_json::from_str(&said(&python.arg(readers.join("sql_port.py")).arg(&number).output().unwrap())).unwrap();
