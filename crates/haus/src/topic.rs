@@ -88,18 +88,27 @@ pub async fn tail(settings: &Settings, tail: &Tail, stop: &CancellationToken) ->
         }
         break consumer;
     };
-    while tail.follow {
+    if tail.follow { follow(&consumer, &mut decoder, tail.headers, stop).await } else { Ok(()) }
+}
+
+/// Prints what comes, until told to stop or until nobody reads it.
+async fn follow(
+    consumer: &Consumer,
+    decoder: &mut Decoder,
+    with_headers: bool,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    loop {
         let event = tokio::select! {
             event = consumer.next() => event?,
             () = stop.cancelled() => return Ok(()),
         };
         if let Event::Record(record) = event
-            && !print(&mut decoder, record.to_owned(), tail.headers).await
+            && !print(decoder, record.to_owned(), with_headers).await
         {
             return Ok(());
         }
     }
-    Ok(())
 }
 
 /// The last records by partition, and the consumer that stands behind them.

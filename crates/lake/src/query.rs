@@ -150,7 +150,7 @@ pub async fn streamed(
 enum Writer {
     Lines,
     Csv,
-    Parquet { schema: SchemaRef, sink: Sink, rows: Option<ArrowWriter<Sink>> },
+    Parquet { schema: SchemaRef, sink: Sink, rows: Option<Box<ArrowWriter<Sink>>> },
 }
 
 impl Writer {
@@ -162,7 +162,7 @@ impl Writer {
                 let properties = WriterProperties::builder().set_compression(Compression::ZSTD(Default::default()));
                 let rows =
                     ArrowWriter::try_new(sink.clone(), schema.clone(), Some(properties.build())).map_err(unwritable)?;
-                Self::Parquet { schema, sink, rows: Some(rows) }
+                Self::Parquet { schema, sink, rows: Some(Box::new(rows)) }
             }
             _ => Self::Lines,
         })

@@ -28,10 +28,10 @@ pub struct Settings {
     #[arg(long, env = "LAKE_SQL_PASSWORD", hide_env_values = true, global = true)]
     pub sql_password: Option<Secret>,
     /// Seconds a query may take.
-    #[arg(long, env = "LAKE_SQL_TIME_MAX_S", default_value_t = crate::sql::TIME_MAX_S, global = true)]
+    #[arg(long, env = "LAKE_SQL_TIME_MAX_S", default_value_t = 120, global = true)]
     pub sql_time_max_s: u64,
     /// Memory that all queries share, marts among them, MiB.
-    #[arg(long, env = "LAKE_SQL_MEMORY_MAX_MB", default_value_t = crate::sql::MEMORY_MAX_MB, global = true)]
+    #[arg(long, env = "LAKE_SQL_MEMORY_MAX_MB", default_value_t = 256, global = true)]
     pub sql_memory_max_mb: usize,
     /// Rows of one result at the SQL port.
     #[arg(long, env = "LAKE_SQL_ROWS_MAX", default_value_t = 100_000_000, global = true)]

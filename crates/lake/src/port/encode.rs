@@ -273,7 +273,7 @@ mod tests {
             let value = if use_small { i128::from(small) } else { value };
             let bytes = decimal(value, scale, !text);
             let back = super::super::params::decode(types::NUMERIC, !text, &bytes, None).unwrap();
-            let datafusion::scalar::ScalarValue::Decimal128(Some(back), _, back_scale) = back else { panic!("{back:?}") };
+            let datafusion::scalar::ScalarValue::Decimal128(Some(back), _, back_scale) = back else { unreachable!("{back:?}") };
             prop_assert_eq!(back, value);
             prop_assert_eq!(back_scale, scale);
         }

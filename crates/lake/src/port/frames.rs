@@ -209,7 +209,7 @@ mod tests {
         assert_eq!(parse, Message::Parse { name: "s".into(), sql: "SELECT $1".into(), types: vec![23] });
         let bind =
             message(b'B', Bytes::from_static(b"\0s\0\0\x01\0\x01\0\x02\0\0\0\x02ab\xff\xff\xff\xff\0\0")).unwrap();
-        let Message::Bind(bind) = bind else { panic!("{bind:?}") };
+        let Message::Bind(bind) = bind else { unreachable!("{bind:?}") };
         assert_eq!((bind.values, bind.formats), (vec![Some(Bytes::from_static(b"ab")), None], vec![1]));
         assert_eq!(message(b'D', Bytes::from_static(b"Px\0")).unwrap(), Message::Describe(Target::Portal("x".into())));
         assert!(message(b'S', Bytes::from_static(b"x")).is_err());

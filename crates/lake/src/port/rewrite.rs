@@ -122,7 +122,7 @@ impl VisitorMut for Rewriter {
             Expr::Collate { expr: inner, .. } => *expr = take(inner),
             Expr::Cast { kind: CastKind::DoubleColon | CastKind::Cast, expr: inner, data_type, .. } => {
                 match cast(inner, data_type) {
-                    Some(Cast::Value(value)) => *expr = value,
+                    Some(Cast::Value(value)) => *expr = *value,
                     Some(Cast::To(kind)) => *data_type = kind,
                     None => {}
                 }
@@ -236,7 +236,7 @@ fn sole_argument(function: &Function) -> Option<Expr> {
 }
 
 enum Cast {
-    Value(Expr),
+    Value(Box<Expr>),
     To(DataType),
 }
 
@@ -264,7 +264,7 @@ fn regclass(inner: &mut Expr) -> Cast {
     if let Expr::Value(value) = inner
         && let Some(name) = value.value.clone().into_string()
     {
-        return Cast::Value(number(catalog::oid_of(&name)));
+        return Cast::Value(Box::new(number(catalog::oid_of(&name))));
     }
     Cast::To(DataType::Text)
 }

@@ -39,10 +39,6 @@ use crate::{
     tables::{TableState, Tables, travel::AsOf},
 };
 
-/// Memory all running queries share, MiB.
-pub const MEMORY_MAX_MB: usize = 256;
-/// A query that runs longer is ended, seconds.
-pub const TIME_MAX_S: u64 = 120;
 /// Name of the one catalog, and of the database that clients connect to.
 pub const CATALOG: &str = "lake";
 /// The schemas.
@@ -98,7 +94,7 @@ impl Engine {
     /// When DataFusion cannot be set up.
     #[cfg(test)]
     pub fn new(tables: Tables) -> Result<Self> {
-        Self::bounded(tables, MEMORY_MAX_MB << 20, Duration::from_secs(TIME_MAX_S))
+        Self::bounded(tables, 256 << 20, Duration::from_secs(120))
     }
 
     /// An engine whose queries share `bytes_max` of memory and run for `time_max` each.

@@ -266,7 +266,7 @@ mod tests {
             let statements = Parser::parse_sql(&GenericDialect {}, &out).unwrap();
             prop_assert_eq!(statements.len(), 1);
             let tokens = Tokenizer::new(&GenericDialect {}, &out[head.len()..]).tokenize().unwrap();
-            let Token::Word(word) = &tokens[0] else { panic!("{tokens:?}") };
+            let Token::Word(word) = &tokens[0] else { unreachable!("{tokens:?}") };
             if !version.contains('@') {
                 let name = Name::parse(&word.value);
                 prop_assert_eq!(name.at, Some(AsOf::Version(version)));
