@@ -248,7 +248,7 @@ SELECT 1 AS day";
             ("materialized: sometimes", "sometimes"),
             ("columns: {day: {tets: [unique]}}", "tets"),
             ("materialized: {incremental: {by: day, from: {}}}", "from"),
-            ("tests: [{expresion: a}]", "expresion"),
+            ("tests: [{expressions: a}]", "expressions"),
         ] {
             let error = split("serve/a.sql", &format!("/* ---\n{yaml}\n--- */\nSELECT 1")).unwrap_err().to_string();
             assert!(error.contains("serve/a.sql") && error.contains(named), "{error}");

@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn the_repositorys_models_are_well_formed() {
+    fn the_models_of_the_repository_are_well_formed() {
         let models = Models::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models")).unwrap();
         assert_eq!(models.iter().filter(|model| model.layer == "serve").count(), 8);
         let sources: Vec<&str> = models.sources().collect();

@@ -112,6 +112,6 @@ mod tests {
         assert!(differences(expect, &came).is_empty());
         let other = [row(r#"{"a":1,"b":"2.50"}"#), row(r#"{"a":1,"b":"2.51"}"#), row(r#"{"b":"x"}"#)];
         assert_eq!(differences(expect, &other), ["missing {a: 1, b: 2.50}", "too many {a: 1, b: 2.51}"]);
-        assert!(parse("t.yaml", "- name: x\n  modell: m\n  expect: []").unwrap_err().to_string().contains("modell"));
+        assert!(parse("t.yaml", "- name: x\n  mart: m\n  expect: []").unwrap_err().to_string().contains("mart"));
     }
 }

@@ -305,7 +305,7 @@ mod tests {
             ("SET client_encoding = 'LATIN1'", "0A000"),
             ("FETCH BACKWARD 1 FROM c", "55000"),
             ("PREPARE x AS SELECT 1", "0A000"),
-            ("SELEC 1", "42601"),
+            ("CHOOSE 1", "42601"),
         ] {
             assert_eq!(read(sql).unwrap_err().code, code, "{sql}");
         }

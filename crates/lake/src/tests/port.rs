@@ -260,7 +260,7 @@ async fn a_session_takes_what_drivers_say() {
     // Two statements in one text; an error in the extended protocol does not end the session.
     assert_eq!(cells(&client, "SELECT 1; SELECT 'b;'").await, [[Some("1".to_owned())], [Some("b;".to_owned())]]);
     assert!(client.query("SELECT 1 / 0", &[]).await.is_err());
-    assert_eq!(code(&client.query("SELEC 1", &[]).await.unwrap_err()), "42601");
+    assert_eq!(code(&client.query("CHOOSE 1", &[]).await.unwrap_err()), "42601");
     let row =
         client.query_one("SELECT current_database(), current_user, version(), current_schema()", &[]).await.unwrap();
     assert_eq!((row.get::<_, &str>(0), row.get::<_, &str>(1)), ("lake", "haus"));
