@@ -30,7 +30,7 @@ impl Verifier {
     /// # Errors
     /// When the password is not ASCII or there are no random numbers.
     pub fn new(password: &Secret) -> anyhow::Result<Self> {
-        anyhow::ensure!(password.expose().is_ascii(), "LAKE_SQL_PASSWORD may only have ASCII letters");
+        anyhow::ensure!(password.expose().is_ascii(), "LAKE_SQL_PASSWORD may only have ASCII characters");
         let mut salt = [0; 16];
         rand_bytes(&mut salt)?;
         let mut salted = [0; 32];
