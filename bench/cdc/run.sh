@@ -12,5 +12,6 @@ if ! command -v pg_recvlogical >/dev/null; then
     DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends postgresql-client >/dev/null
 fi
 bench/peers/fetch.sh
-cargo build --locked --release -p cdc-relay -p registry --bins --examples
+# The whole workspace is named, since cargo would compile shared dependencies again for a part.
+cargo build --locked --release --workspace --bin cdc-relay --bin registry --example cdc_probe
 exec bench/cdc/bench.py

@@ -2,7 +2,7 @@
 
 use topics::{CompactedReader, ConsumeError, read_to_end};
 
-use super::{DEADLINE, blocking, cluster, fresh_topic, producer, record, values};
+use super::{DEADLINE, blocking, cluster, fresh_topic, producer, record, settled, values};
 
 #[tokio::test]
 async fn everything_up_to_the_end_is_returned_and_then_new_records_follow() {
@@ -21,6 +21,7 @@ async fn everything_up_to_the_end_is_returned_and_then_new_records_follow() {
         producer
     })
     .await;
+    settled(&cluster, &topic).await;
     let mut reader = CompactedReader::open(&cluster, &topic).await.unwrap();
     let mut count = 0;
     while let Some(_record) = tokio::time::timeout(DEADLINE, reader.next_to_end()).await.unwrap().unwrap() {

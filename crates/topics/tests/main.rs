@@ -52,6 +52,25 @@ fn values(records: &[OwnedRecord]) -> Vec<String> {
     records.iter().map(|record| String::from_utf8(record.value.clone().unwrap_or_default()).unwrap()).collect()
 }
 
+/// Waits until no transaction is open in the topic. A commit is answered when the coordinator has decided; the end is
+/// marked in each partition after that, and readers of committed records see nothing of it before.
+async fn settled(cluster: &Cluster, topic: &str) {
+    let settings = ConsumerSettings { committed_only: false, ..ConsumerSettings::default() };
+    testkit::wait_until("every transaction's end is marked", DEADLINE, async || {
+        let committed = Admin::new(cluster).unwrap().watermarks(topic).await.unwrap();
+        let partitions: Vec<_> = committed.iter().map(|(at, _)| (at.clone(), StartAt::Earliest)).collect();
+        let all = Consumer::assign(cluster, &partitions, &settings).unwrap();
+        blocking(move || committed.iter().all(|(at, marks)| all.watermarks(at).unwrap().high == marks.high)).await
+    })
+    .await;
+}
+
+/// Everything that is committed, when no transaction is open any more.
+async fn read_settled(cluster: &Cluster, topic: &str) -> Vec<OwnedRecord> {
+    settled(cluster, topic).await;
+    topics::read_to_end(cluster, topic).await.unwrap()
+}
+
 /// Reads partition 0 from the start until `count` records came.
 async fn read(cluster: &Cluster, topic: &str, count: usize) -> (Consumer, Vec<OwnedRecord>) {
     let at = TopicPartition::new(topic, 0);

@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde_json::json;
 use topics::{ConnectOffset, Headers, Offset, ProduceError, RecordOut, TopicPartition, read_to_end};
 
-use super::{DEADLINE, blocking, cluster, fresh_topic, producer, read, record, values};
+use super::{DEADLINE, blocking, cluster, fresh_topic, producer, read, read_settled, record, settled, values};
 
 #[tokio::test]
 async fn records_of_an_aborted_transaction_are_never_seen() {
@@ -24,7 +24,7 @@ async fn records_of_an_aborted_transaction_are_never_seen() {
     .await;
     let (_, records) = read(&cluster, &topic, 1).await;
     assert_eq!(values(&records), ["kept"]);
-    assert_eq!(values(&read_to_end(&cluster, &topic).await.unwrap()), ["kept"]);
+    assert_eq!(values(&read_settled(&cluster, &topic).await), ["kept"]);
 }
 
 #[tokio::test]
@@ -44,7 +44,7 @@ async fn an_abort_with_records_still_queued_succeeds_and_the_producer_goes_on() 
         producer.commit().unwrap();
     })
     .await;
-    assert_eq!(values(&read_to_end(&cluster, &topic).await.unwrap()), ["kept"]);
+    assert_eq!(values(&read_settled(&cluster, &topic).await), ["kept"]);
 }
 
 #[tokio::test]
@@ -71,7 +71,7 @@ async fn a_zombie_producer_is_fenced_and_its_open_transaction_is_aborted() {
     })
     .await;
     assert!(matches!(&refused, ProduceError::Fenced { transactional_id } if *transactional_id == id), "{refused}");
-    assert_eq!(values(&read_to_end(&cluster, &topic).await.unwrap()), ["of the successor"]);
+    assert_eq!(values(&read_settled(&cluster, &topic).await), ["of the successor"]);
     drop(successor);
 }
 
@@ -97,8 +97,8 @@ async fn the_offset_record_appears_with_the_records_or_not_at_all() {
         }
     })
     .await;
-    assert_eq!(values(&read_to_end(&cluster, &topic).await.unwrap()), ["one"]);
-    let stored = read_to_end(&cluster, &offsets).await.unwrap();
+    assert_eq!(values(&read_settled(&cluster, &topic).await), ["one"]);
+    let stored = read_settled(&cluster, &offsets).await;
     assert_eq!(stored.len(), 1);
     let stored = ConnectOffset::parse(stored[0].key.as_ref().unwrap(), stored[0].value.as_deref()).unwrap();
     assert_eq!(stored, position(1));
@@ -127,6 +127,7 @@ async fn the_position_passes_transaction_markers_and_aborted_records() {
     let (consumer, records) = read(&cluster, &topic, 1).await;
     assert_eq!(records[0].offset, Offset(0));
     let at = TopicPartition::new(topic.as_str(), 0);
+    settled(&cluster, &topic).await;
     assert_eq!(consumer.watermarks(&at).unwrap().high, Offset(5));
     let together = consumer.watermarks_of(std::slice::from_ref(&at)).unwrap();
     assert_eq!((together[&at].low, together[&at].high), (Offset(0), Offset(5)));
@@ -157,6 +158,7 @@ async fn an_open_transaction_holds_back_the_end_for_readers_of_committed_records
     assert_eq!(admin.watermarks(&topic).await.unwrap()[0].1.high, Offset(0));
     assert!(read_to_end(&cluster, &topic).await.unwrap().is_empty());
     blocking(move || producer.commit().unwrap()).await;
+    settled(&cluster, &topic).await;
     assert_eq!(admin.watermarks(&topic).await.unwrap()[0].1.high, Offset(2));
 }
 

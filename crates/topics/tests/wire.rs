@@ -15,7 +15,7 @@ use topics::{
     TransactionalProducer, read_to_end,
 };
 
-use super::{DEADLINE, blocking, cluster, fresh_topic, producer, record};
+use super::{DEADLINE, blocking, cluster, fresh_topic, producer, read_settled, record};
 
 /// Sets the cluster's `transaction.version`.
 async fn set_transaction_version(bootstrap: &str, level: i16) {
@@ -132,7 +132,7 @@ async fn everything_once(server: &str, adds: bool) {
     let zombie = std::mem::replace(&mut producer, std::sync::Arc::new(super::producer(&through, &id).await));
     let refused = blocking(move || zombie.commit().unwrap_err()).await;
     assert!(matches!(&refused, ProduceError::Fenced { transactional_id } if *transactional_id == id), "{refused}");
-    assert_once_and_in_order(&read_to_end(&direct, &topic).await.unwrap(), wanted.into_iter());
+    assert_once_and_in_order(&read_settled(&direct, &topic).await, wanted.into_iter());
 }
 
 #[tokio::test(flavor = "multi_thread")]
