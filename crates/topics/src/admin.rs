@@ -1,4 +1,4 @@
-//! Administrative calls: topics, their settings and ends, consumer groups and their offsets.
+//! Administrative calls: topics, their settings and ends; in `groups`, consumer groups and their offsets.
 //!
 //! All calls ask the broker each time, wait at most [`ASK`], and hand back `Retry` when it is away: whether and
 //! how long to wait is the caller's to decide.
@@ -9,19 +9,23 @@ use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode as Code;
-use rdkafka::{Offset as RdOffset, TopicPartitionList};
 
 use crate::cluster::Cluster;
-use crate::consumer::offsets_of;
+use crate::consumer::ends;
 use crate::error::AdminError;
-use crate::group::GroupDescription;
 use crate::oauth::GivenUntil;
 use crate::record::{Offset, TopicPartition};
 
+mod groups;
+
+pub use groups::{GroupOffset, GroupSummary, OffsetReset, ResetTo};
+
 const ASK: Duration = Duration::from_secs(10);
+/// librdkafka wants a name, and joins no group by it.
+const NO_GROUP: &str = "haus-am-see-admin";
 
 /// A topic to be created.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,47 +70,6 @@ pub struct TopicSummary {
 pub struct Watermarks {
     pub low: Offset,
     pub high: Offset,
-}
-
-/// A group's progress in one partition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GroupOffset {
-    pub partition: TopicPartition,
-    /// The offset the group reads next.
-    pub committed: Offset,
-    pub watermarks: Watermarks,
-}
-
-impl GroupOffset {
-    /// Offsets still to be read, transaction markers included.
-    pub fn lag(&self) -> i64 {
-        (self.watermarks.high.0 - self.committed.0.max(self.watermarks.low.0)).max(0)
-    }
-}
-
-/// A group as listed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GroupSummary {
-    pub group: String,
-    pub state: String,
-    pub members: usize,
-}
-
-/// Where a group's offsets are set to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ResetTo {
-    Earliest,
-    Latest,
-    /// This offset in every partition chosen, held within what the log has.
-    Offset(Offset),
-}
-
-/// One change of a group's offsets, done or planned.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OffsetReset {
-    pub partition: TopicPartition,
-    pub from: Option<Offset>,
-    pub to: Offset,
 }
 
 /// See the module documentation. Cloning shares the connection.
@@ -300,82 +263,11 @@ impl Admin {
             return Err(AdminError::UnknownTopic { topic: name.to_owned() });
         };
         self.blocking(move |admin| {
-            (0..topic.partitions)
-                .map(|partition| TopicPartition::new(topic.name.as_str(), partition))
-                .map(|at| admin.watermarks_of(&at).map(|marks| (at, marks)))
-                .collect()
+            let partitions: Vec<_> = partitions_of(&topic).collect();
+            let mut marks = admin.watermarks_of(&admin.reader(NO_GROUP)?, &partitions)?;
+            Ok(partitions.into_iter().filter_map(|at| marks.remove(&at).map(|marks| (at, marks))).collect())
         })
         .await
-    }
-
-    /// All consumer groups, by name.
-    ///
-    /// # Errors
-    /// `Retry`.
-    pub async fn groups(&self) -> Result<Vec<GroupSummary>, AdminError> {
-        self.blocking(|admin| {
-            let list = admin.client()?.inner().fetch_group_list(None, ASK).map_err(|error| admin.error(&error))?;
-            let mut groups: Vec<_> = list
-                .groups()
-                .iter()
-                .map(|group| GroupSummary {
-                    group: group.name().to_owned(),
-                    state: group.state().to_owned(),
-                    members: group.members().len(),
-                })
-                .collect();
-            groups.sort_by(|a, b| a.group.cmp(&b.group));
-            Ok(groups)
-        })
-        .await
-    }
-
-    /// State and members of a group. A group nobody ever used is `Dead` without members, as in Kafka's tools.
-    ///
-    /// # Errors
-    /// `Retry`.
-    pub async fn group(&self, group: &str) -> Result<GroupDescription, AdminError> {
-        let group = group.to_owned();
-        self.blocking(move |admin| admin.group_now(&group)).await
-    }
-
-    /// Everything the group has committed, with the ends of those partitions, ordered.
-    ///
-    /// # Errors
-    /// `Retry`.
-    pub async fn group_offsets(&self, group: &str) -> Result<Vec<GroupOffset>, AdminError> {
-        let group = group.to_owned();
-        let topics = self.topics().await?;
-        self.blocking(move |admin| {
-            let partitions = topics.iter().filter(|topic| !topic.name.starts_with("__")).flat_map(partitions_of);
-            let committed = admin.committed(&group, partitions.collect())?;
-            let mut offsets = Vec::new();
-            for (partition, committed) in committed {
-                if let Some(committed) = committed {
-                    let watermarks = admin.watermarks_of(&partition)?;
-                    offsets.push(GroupOffset { partition, committed, watermarks });
-                }
-            }
-            offsets.sort_by(|a, b| a.partition.cmp(&b.partition));
-            Ok(offsets)
-        })
-        .await
-    }
-
-    /// Sets the group's offsets in these partitions and tells from where to where; with `execute` false it only
-    /// tells. The group must be without members.
-    ///
-    /// # Errors
-    /// `GroupActive`, `UnknownTopic`, `Retry`, `Refused`.
-    pub async fn reset_group(
-        &self,
-        group: &str,
-        partitions: Vec<TopicPartition>,
-        to: ResetTo,
-        execute: bool,
-    ) -> Result<Vec<OffsetReset>, AdminError> {
-        let group = group.to_owned();
-        self.blocking(move |admin| admin.reset_now(&group, partitions, to, execute)).await
     }
 
     /// All partitions of a topic, for [`reset_group`](Self::reset_group).
@@ -389,92 +281,8 @@ impl Admin {
         }
     }
 
-    /// Forgets a group and its offsets; true when it existed.
-    ///
-    /// # Errors
-    /// `GroupActive`, `Retry`, `Refused`.
-    pub async fn delete_group(&self, group: &str) -> Result<bool, AdminError> {
-        let options = AdminOptions::new().request_timeout(Some(ASK));
-        let outcomes = self.client()?.delete_groups(&[group], &options).await.map_err(|error| self.error(&error))?;
-        match outcomes.into_iter().next() {
-            None | Some(Ok(_)) => Ok(true),
-            Some(Err((_, Code::GroupIdNotFound))) => Ok(false),
-            Some(Err((_, Code::NonEmptyGroup))) => {
-                let members = self.group(group).await?.members.len();
-                Err(AdminError::GroupActive { group: group.to_owned(), members })
-            }
-            Some(Err((_, code))) => Err(self.error(&KafkaError::AdminOp(code))),
-        }
-    }
-
-    fn reset_now(
-        &self,
-        group: &str,
-        partitions: Vec<TopicPartition>,
-        to: ResetTo,
-        execute: bool,
-    ) -> Result<Vec<OffsetReset>, AdminError> {
-        let members = self.group_now(group)?.members.len();
-        if members > 0 {
-            return Err(AdminError::GroupActive { group: group.to_owned(), members });
-        }
-        let committed = self.committed(group, partitions.clone())?;
-        let mut resets = Vec::new();
-        for partition in partitions {
-            let marks = self.watermarks_of(&partition)?;
-            let from = committed.get(&partition).copied().flatten();
-            let to = match to {
-                ResetTo::Earliest => marks.low,
-                ResetTo::Latest => marks.high,
-                ResetTo::Offset(offset) => Offset(offset.0.clamp(marks.low.0, marks.high.0)),
-            };
-            resets.push(OffsetReset { partition, from, to });
-        }
-        if execute && !resets.is_empty() {
-            let list = native_list(resets.iter().map(|reset| (&reset.partition, RdOffset::Offset(reset.to.0))))
-                .map_err(|error| self.error(&error))?;
-            // The broker itself refuses a commit from outside while the group has members.
-            self.group_client(group)?.commit(&list, CommitMode::Sync).map_err(|error| {
-                match error.rdkafka_error_code() {
-                    Some(Code::UnknownMemberId | Code::IllegalGeneration | Code::RebalanceInProgress) => {
-                        AdminError::GroupActive { group: group.to_owned(), members: 1 }
-                    }
-                    _ => self.error(&error),
-                }
-            })?;
-        }
-        Ok(resets)
-    }
-
-    fn group_now(&self, group: &str) -> Result<GroupDescription, AdminError> {
-        let list = self.client()?.inner().fetch_group_list(Some(group), ASK).map_err(|error| self.error(&error))?;
-        Ok(list.groups().iter().find(|found| found.name() == group).map_or_else(
-            || GroupDescription {
-                group: group.to_owned(),
-                state: "Dead".to_owned(),
-                protocol: String::new(),
-                members: Vec::new(),
-            },
-            GroupDescription::from_native,
-        ))
-    }
-
-    fn committed(
-        &self,
-        group: &str,
-        partitions: Vec<TopicPartition>,
-    ) -> Result<HashMap<TopicPartition, Option<Offset>>, AdminError> {
-        if partitions.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let list =
-            native_list(partitions.iter().map(|at| (at, RdOffset::Invalid))).map_err(|error| self.error(&error))?;
-        let list = self.group_client(group)?.committed_offsets(list, ASK).map_err(|error| self.error(&error))?;
-        Ok(offsets_of(&list))
-    }
-
-    /// A client that speaks for the group without joining it.
-    fn group_client(&self, group: &str) -> Result<BaseConsumer, AdminError> {
+    /// A client that speaks for a group without joining it.
+    fn reader(&self, group: &str) -> Result<BaseConsumer, AdminError> {
         let client: BaseConsumer = self
             .cluster
             .client_config()
@@ -486,13 +294,13 @@ impl Admin {
         Ok(client)
     }
 
-    fn watermarks_of(&self, at: &TopicPartition) -> Result<Watermarks, AdminError> {
-        let (low, high) = self
-            .client()?
-            .inner()
-            .fetch_watermarks(&at.topic, at.partition.0, ASK)
-            .map_err(|error| self.error(&error))?;
-        Ok(Watermarks { low: Offset(low), high: Offset(high) })
+    fn watermarks_of(
+        &self,
+        reader: &BaseConsumer,
+        partitions: &[TopicPartition],
+    ) -> Result<HashMap<TopicPartition, Watermarks>, AdminError> {
+        let retry = |reason| AdminError::Retry { bootstrap: self.cluster.bootstrap().to_owned(), reason };
+        ends::watermarks(reader, partitions).map_err(|error| self.error(&error))?.map_err(retry)
     }
 
     async fn blocking<T: Send + 'static>(
@@ -523,16 +331,6 @@ impl Admin {
 fn partitions_of(topic: &TopicSummary) -> impl Iterator<Item = TopicPartition> + use<> {
     let name: Arc<str> = topic.name.as_str().into();
     (0..topic.partitions).map(move |partition| TopicPartition::new(Arc::clone(&name), partition))
-}
-
-fn native_list<'a>(
-    partitions: impl Iterator<Item = (&'a TopicPartition, RdOffset)>,
-) -> Result<TopicPartitionList, KafkaError> {
-    let mut list = TopicPartitionList::new();
-    for (at, offset) in partitions {
-        list.add_partition_offset(&at.topic, at.partition.0, offset)?;
-    }
-    Ok(list)
 }
 
 fn count(length: usize) -> i32 {

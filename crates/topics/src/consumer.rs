@@ -7,7 +7,7 @@
 //!
 //! `next` needs no thread of its own: librdkafka fetches in the background and wakes the task.
 
-mod ends;
+pub(crate) mod ends;
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future as _;
@@ -136,7 +136,8 @@ impl Consumer {
     ) -> Result<Self, ConsumeError> {
         // librdkafka demands a name; it is never joined nor committed to.
         let consumer = Self::new(cluster, "assigned-by-hand", settings)?;
-        let list = native_list(partitions.iter().map(|(at, start)| (at, start.native())))?;
+        let list = native_list(partitions.iter().map(|(at, start)| (at, start.native())))
+            .map_err(|error| ConsumeError::from_kafka(&error))?;
         consumer.inner.assign(&list).map_err(|error| ConsumeError::from_kafka(&error))?;
         Ok(consumer)
     }
@@ -229,7 +230,8 @@ impl Consumer {
         if next.is_empty() {
             return Ok(());
         }
-        let list = native_list(next.iter().map(|(at, offset)| (at, RdOffset::Offset(offset.0))))?;
+        let list = native_list(next.iter().map(|(at, offset)| (at, RdOffset::Offset(offset.0))))
+            .map_err(|error| ConsumeError::from_kafka(&error))?;
         self.inner.commit(&list, CommitMode::Sync).map_err(|error| ConsumeError::from_kafka(&error))
     }
 
@@ -241,7 +243,8 @@ impl Consumer {
         &self,
         partitions: &[TopicPartition],
     ) -> Result<HashMap<TopicPartition, Option<Offset>>, ConsumeError> {
-        let list = native_list(partitions.iter().map(|at| (at, RdOffset::Invalid)))?;
+        let list = native_list(partitions.iter().map(|at| (at, RdOffset::Invalid)))
+            .map_err(|error| ConsumeError::from_kafka(&error))?;
         let list = self.inner.committed_offsets(list, ASK).map_err(|error| ConsumeError::from_kafka(&error))?;
         Ok(offsets_of(&list))
     }
@@ -283,14 +286,16 @@ impl Consumer {
     /// # Errors
     /// `Refused` for a partition that is not assigned.
     pub fn pause(&self, partitions: &[TopicPartition]) -> Result<(), ConsumeError> {
-        let list = native_list(partitions.iter().map(|at| (at, RdOffset::Invalid)))?;
+        let list = native_list(partitions.iter().map(|at| (at, RdOffset::Invalid)))
+            .map_err(|error| ConsumeError::from_kafka(&error))?;
         self.inner.pause(&list).map_err(|error| ConsumeError::from_kafka(&error))
     }
 
     /// # Errors
     /// `Refused` for a partition that is not assigned.
     pub fn resume(&self, partitions: &[TopicPartition]) -> Result<(), ConsumeError> {
-        let list = native_list(partitions.iter().map(|at| (at, RdOffset::Invalid)))?;
+        let list = native_list(partitions.iter().map(|at| (at, RdOffset::Invalid)))
+            .map_err(|error| ConsumeError::from_kafka(&error))?;
         self.inner.resume(&list).map_err(|error| ConsumeError::from_kafka(&error))
     }
 
@@ -360,16 +365,16 @@ impl Consumer {
             };
             (at, start.native())
         }))
+        .map_err(|error| ConsumeError::from_kafka(&error))
     }
 }
 
-fn native_list<'a>(
+pub(crate) fn native_list<'a>(
     partitions: impl Iterator<Item = (&'a TopicPartition, RdOffset)>,
-) -> Result<TopicPartitionList, ConsumeError> {
+) -> Result<TopicPartitionList, KafkaError> {
     let mut list = TopicPartitionList::new();
     for (at, offset) in partitions {
-        list.add_partition_offset(&at.topic, at.partition.0, offset)
-            .map_err(|error| ConsumeError::from_kafka(&error))?;
+        list.add_partition_offset(&at.topic, at.partition.0, offset)?;
     }
     Ok(list)
 }

@@ -15,16 +15,14 @@ use datafusion::{
     execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder},
     logical_expr::LogicalPlan,
     physical_expr::PhysicalExpr,
-    prelude::{SQLOptions, SessionConfig, SessionContext},
+    prelude::{SessionConfig, SessionContext},
 };
 
 use crate::{
     error::{LakeError, Result},
     layers,
-    sql::{Engine, Pinned, provider::LakeTable},
+    sql::{CATALOG, Engine, Pinned, provider::LakeTable, read_only, session_state},
 };
-
-const CATALOG: &str = "lake";
 
 /// Tables by SQL name.
 pub type Providers = BTreeMap<String, Arc<dyn TableProvider>>;
@@ -42,8 +40,7 @@ impl Sessions {
         let config = SessionConfig::new()
             .with_default_catalog_and_schema(CATALOG, layers::SHAPE)
             .with_create_default_catalog_and_schema(false);
-        let state =
-            SessionStateBuilder::new().with_config(config).with_runtime_env(engine.runtime()).with_default_features();
+        let state = session_state(config, engine.runtime());
         Self { base: Arc::new(state.build()) }
     }
 
@@ -84,8 +81,7 @@ impl Session {
     /// # Errors
     /// When it cannot run.
     pub async fn query(&self, sql: &str) -> Result<SendableRecordBatchStream> {
-        let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-        Ok(self.context.sql_with_options(sql, read_only).await?.execute_stream().await?)
+        Ok(self.context.sql_with_options(sql, read_only()).await?.execute_stream().await?)
     }
 
     /// What a query means, with types, before anything is made faster.

@@ -182,11 +182,7 @@ impl Engine {
             .with_information_schema(true)
             .with_create_default_catalog_and_schema(false);
         config.options_mut().sql_parser.dialect = reading.name;
-        let state = SessionStateBuilder::new()
-            .with_config(config)
-            .with_runtime_env(self.runtime.clone())
-            .with_default_features()
-            .with_physical_optimizer_rule(Arc::new(yielding::Yielding));
+        let state = session_state(config, self.runtime.clone());
         let context = SessionContext::new_with_state(state.build());
         let catalog = MemoryCatalogProvider::new();
         for layer in LAYERS {
@@ -200,10 +196,23 @@ impl Engine {
             context.register_udf(function.as_ref().clone());
         }
         let plan = context.state().statement_to_plan(statement).await?;
-        let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-        read_only.verify_plan(&plan)?;
+        read_only().verify_plan(&plan)?;
         Ok(Planned { context, plan })
     }
+}
+
+/// What every session over the lake begins with: the memory that all queries share, and joins that can be ended.
+pub(crate) fn session_state(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> SessionStateBuilder {
+    SessionStateBuilder::new()
+        .with_config(config)
+        .with_runtime_env(runtime)
+        .with_default_features()
+        .with_physical_optimizer_rule(Arc::new(yielding::Yielding))
+}
+
+/// A query only reads.
+pub(crate) fn read_only() -> SQLOptions {
+    SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false)
 }
 
 /// The statements of a text.

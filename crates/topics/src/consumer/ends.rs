@@ -7,7 +7,8 @@
 use std::collections::HashMap;
 
 use rdkafka::Offset as RdOffset;
-use rdkafka::consumer::Consumer as _;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::KafkaError;
 
 use super::{ASK, Consumer, native_list, offsets_of};
 use crate::admin::Watermarks;
@@ -24,34 +25,42 @@ impl Consumer {
         &self,
         partitions: &[TopicPartition],
     ) -> Result<HashMap<TopicPartition, Watermarks>, ConsumeError> {
-        if partitions.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let low = self.offsets_at(partitions, RdOffset::Beginning)?;
-        let mut high = self.offsets_at(partitions, RdOffset::End)?;
-        let both = |(at, low)| {
-            let high = high.remove(&at)?;
-            Some((at, Watermarks { low, high }))
-        };
-        let marks: HashMap<_, _> = low.into_iter().filter_map(both).collect();
-        match partitions.iter().find(|at| !marks.contains_key(at)) {
-            None => Ok(marks),
-            Some(at) => {
-                Err(ConsumeError::Retry { reason: format!("the broker did not say where {at} begins and ends") })
-            }
-        }
+        watermarks(&self.inner, partitions)
+            .map_err(|error| ConsumeError::from_kafka(&error))?
+            .map_err(|reason| ConsumeError::Retry { reason })
     }
+}
 
-    fn offsets_at(
-        &self,
-        partitions: &[TopicPartition],
-        time: RdOffset,
-    ) -> Result<HashMap<TopicPartition, Offset>, ConsumeError> {
-        let asked = native_list(partitions.iter().map(|at| (at, time)))?;
-        let answered = self.inner.offsets_for_times(asked, ASK).map_err(|error| ConsumeError::from_kafka(&error))?;
-        for element in answered.elements() {
-            element.error().map_err(|error| ConsumeError::from_kafka(&error))?;
-        }
-        Ok(offsets_of(&answered).into_iter().filter_map(|(at, offset)| Some((at, offset?))).collect())
+/// As [`Consumer::watermarks_of`], of any reader. The inner error says that the answer was incomplete: ask again.
+pub(crate) fn watermarks<C: ConsumerContext>(
+    reader: &impl rdkafka::consumer::Consumer<C>,
+    partitions: &[TopicPartition],
+) -> Result<Result<HashMap<TopicPartition, Watermarks>, String>, KafkaError> {
+    if partitions.is_empty() {
+        return Ok(Ok(HashMap::new()));
     }
+    let low = offsets_at(reader, partitions, RdOffset::Beginning)?;
+    let mut high = offsets_at(reader, partitions, RdOffset::End)?;
+    let both = |(at, low)| {
+        let high = high.remove(&at)?;
+        Some((at, Watermarks { low, high }))
+    };
+    let marks: HashMap<_, _> = low.into_iter().filter_map(both).collect();
+    Ok(match partitions.iter().find(|at| !marks.contains_key(at)) {
+        None => Ok(marks),
+        Some(at) => Err(format!("the broker did not say where {at} begins and ends")),
+    })
+}
+
+fn offsets_at<C: ConsumerContext>(
+    reader: &impl rdkafka::consumer::Consumer<C>,
+    partitions: &[TopicPartition],
+    time: RdOffset,
+) -> Result<HashMap<TopicPartition, Offset>, KafkaError> {
+    let asked = native_list(partitions.iter().map(|at| (at, time)))?;
+    let answered = reader.offsets_for_times(asked, ASK)?;
+    for element in answered.elements() {
+        element.error()?;
+    }
+    Ok(offsets_of(&answered).into_iter().filter_map(|(at, offset)| Some((at, offset?))).collect())
 }
