@@ -136,17 +136,18 @@ async fn work(scheduler: &str, executor: Arc<Executor>, codec: BallistaCodec) ->
     let (mut heart, id) = (client.clone(), executor.metadata.id.clone());
     let beats = async {
         loop {
+            // The scheduler knows it only when it has asked for a task.
+            tokio::time::sleep(SIGN_OF_LIFE).await;
             let status = executor_status::Status::Active(String::new());
             let params = HeartBeatParams {
                 executor_id: id.clone(),
                 status: Some(ExecutorStatus { status: Some(status) }),
                 ..HeartBeatParams::default()
             };
-            // Refused until the first task was asked for; away is for the other loop to say.
+            // That the scheduler is away is for the other loop to say.
             if let Err(error) = heart.heart_beat_from_executor(params).await {
                 tracing::debug!("no sign of life: {error}");
             }
-            tokio::time::sleep(SIGN_OF_LIFE).await;
         }
     };
     tokio::select! {

@@ -14,7 +14,7 @@ mod absent;
 #[cfg(feature = "cluster")]
 mod client;
 #[cfg(feature = "cluster")]
-mod codec;
+pub mod codec;
 #[cfg(feature = "cluster")]
 mod executor;
 #[cfg(feature = "cluster")]

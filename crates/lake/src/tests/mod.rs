@@ -13,6 +13,8 @@ mod port;
 mod publish;
 mod quarantine;
 mod replay;
+#[cfg(feature = "cluster")]
+mod sent;
 mod serve;
 mod shop;
 mod stage;
