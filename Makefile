@@ -102,7 +102,6 @@ CLUSTER := --locked --workspace --features lake/cluster
 .PHONY: test-cluster
 test-cluster: bootstrap ## Models on a Ballista cluster, an executor of which is killed; compiles Ballista, so not in `make test`
 	cargo build $(CLUSTER) --bin lake-cluster --bin object-server --bin catalog --test cluster
-	cargo test $(CLUSTER) -p lake --lib sent::
 	HAUS_TEST_BUILT=1 cargo test $(CLUSTER) --test cluster -- --nocapture --test-threads 1
 
 .PHONY: fuzz

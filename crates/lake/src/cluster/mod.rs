@@ -14,7 +14,7 @@ mod absent;
 #[cfg(feature = "cluster")]
 mod client;
 #[cfg(feature = "cluster")]
-pub mod codec;
+mod codec;
 #[cfg(feature = "cluster")]
 mod executor;
 #[cfg(feature = "cluster")]

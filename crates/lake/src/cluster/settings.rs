@@ -88,10 +88,14 @@ mod tests {
     #[test]
     fn an_engine_is_local_or_names_a_scheduler() {
         assert_eq!("local".parse(), Ok(EngineChoice::Local));
-        let EngineChoice::Ballista(address) = "ballista=scheduler.example:50050".parse().unwrap() else { unreachable!() };
+        let EngineChoice::Ballista(address) = "ballista=scheduler.example:50050".parse().unwrap() else {
+            unreachable!()
+        };
         assert_eq!(address.to_string(), "scheduler.example:50050");
         assert_eq!("[::1]:7".parse::<Address>().unwrap().to_string(), "[::1]:7");
-        for text in ["", "spark", "ballista", "ballista=", "ballista=host", "ballista=:1", "ballista=h:0", "ballista=h:x"] {
+        for text in
+            ["", "spark", "ballista", "ballista=", "ballista=host", "ballista=:1", "ballista=h:0", "ballista=h:x"]
+        {
             assert!(text.parse::<EngineChoice>().is_err(), "{text}");
         }
     }

@@ -78,7 +78,11 @@ impl LakeScan {
         &self.scanned
     }
 
-    fn read(&self, files: &[ReadFile], ids: &[i32]) -> DfResult<impl futures::Stream<Item = DfResult<RecordBatch>> + use<>> {
+    fn read(
+        &self,
+        files: &[ReadFile],
+        ids: &[i32],
+    ) -> DfResult<impl futures::Stream<Item = DfResult<RecordBatch>> + use<>> {
         let Scanned { schema, predicate, .. } = &self.scanned;
         Ok(read_sent(&self.io, schema, files, ids, predicate.clone()).map_err(external)?.map_err(external))
     }

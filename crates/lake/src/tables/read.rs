@@ -148,8 +148,7 @@ impl ReadFile {
         predicate: Option<BoundPredicate>,
     ) -> Result<FileScanTask, iceberg::Error> {
         if self.has_vectors {
-            let text =
-                "deletion vectors of another engine cannot be read: rewrite the table's data files there first";
+            let text = "deletion vectors of another engine cannot be read: rewrite the table's data files there first";
             return Err(iceberg::Error::new(iceberg::ErrorKind::FeatureUnsupported, text));
         }
         Ok(FileScanTask::builder()

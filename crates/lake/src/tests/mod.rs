@@ -13,8 +13,6 @@ mod port;
 mod publish;
 mod quarantine;
 mod replay;
-#[cfg(feature = "cluster")]
-mod sent;
 mod serve;
 mod shop;
 mod stage;
