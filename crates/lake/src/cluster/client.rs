@@ -115,12 +115,18 @@ impl Cluster {
         let exec = Arc::new(Exec::with_extension(url, ballista, plan.clone(), self.codec.clone(), session));
         let context = Arc::new(TaskContext::default().with_session_config(config));
         let mut rows = exec.execute(0, context)?;
-        let mut job = Job { exec, scheduler: self.scheduler.to_string(), ended: false };
+        let mut job = Job { exec, scheduler: self.scheduler.to_string(), ended: false, told: false };
         let mut seen = Instant::now();
         let first = loop {
             tokio::select! {
                 first = rows.next() => break first,
-                () = tokio::time::sleep(LOOK) => self.look(&mut seen).await?,
+                () = tokio::time::sleep(LOOK) => {
+                    if let Err(error) = self.look(&mut seen).await {
+                        // Else executors that come later would work for nobody.
+                        job.telling().await;
+                        return Err(error);
+                    }
+                }
             }
         };
         tracing::debug!(model, job = job.exec.job_id(), slots, "computed on the cluster");
@@ -217,13 +223,16 @@ struct Job {
     exec: Arc<Exec>,
     scheduler: String,
     ended: bool,
+    told: bool,
 }
 
-impl Drop for Job {
-    fn drop(&mut self) {
-        let (Some(job_id), Ok(runtime)) = (self.exec.job_id(), tokio::runtime::Handle::try_current()) else { return };
+impl Job {
+    /// Tells the scheduler, once, that nobody wants more of the job.
+    fn telling(&mut self) -> impl Future<Output = ()> + Send + use<> {
+        let job_id = self.exec.job_id().filter(|_| !std::mem::replace(&mut self.told, true));
         let (url, ended) = (format!("http://{}", self.scheduler), self.ended);
-        runtime.spawn(async move {
+        async move {
+            let Some(job_id) = job_id else { return };
             let Ok(connection) = create_grpc_client_connection(url, &GrpcClientConfig::default()).await else { return };
             let mut scheduler = SchedulerGrpcClient::new(connection);
             let told = match ended {
@@ -233,6 +242,14 @@ impl Drop for Job {
             if let Err(error) = told {
                 tracing::debug!("the scheduler was not told of a job's end: {error}");
             }
-        });
+        }
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(self.telling());
+        }
     }
 }
