@@ -96,6 +96,14 @@ test-peers: build ## Takeover both ways between the relay and real Debezium on a
 	$(FAILPOINT_BINARIES)
 	HAUS_TEST_STORE=minio $(RELAY_TESTS) --nocapture --test-threads 2 $(SINK_FAULTS)
 
+# The features of the whole workspace, with it: else cargo would compile what both share once more.
+CLUSTER := --locked --workspace --features lake/cluster
+
+.PHONY: test-cluster
+test-cluster: bootstrap ## Models on a Ballista cluster, an executor of which is killed; compiles Ballista, so not in `make test`
+	cargo build $(CLUSTER) --bin lake-cluster --bin object-server --bin catalog --test cluster
+	HAUS_TEST_BUILT=1 cargo test $(CLUSTER) --test cluster -- --nocapture --test-threads 1
+
 .PHONY: fuzz
 fuzz: ## Fuzzes the parsers of outside bytes with a nightly compiler (FUZZ_SECONDS=300 each)
 	@tests/fuzz.sh

@@ -1,6 +1,7 @@
 //! `lake`: raw Avro objects in S3 to Iceberg tables stage, shape, serve, and SQL over them. Settings and wiring.
 
 mod catalog;
+mod cluster;
 mod compaction;
 mod error;
 pub mod failpoint;
@@ -38,6 +39,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     catalog::RestCatalog,
+    cluster::{Cluster, settings::EngineChoice},
     keys::Keys,
     maintenance::{Maintenance, Steps, expire::Retention, report, warehouse::S3Warehouse},
     model_commands::Commands,
@@ -61,6 +63,11 @@ const RUNS_WAITING_MAX: usize = 16;
 pub fn main() -> ExitCode {
     service::run("lake", async |context| {
         let settings = Settings::parse();
+        match settings.command {
+            Some(Command::Scheduler) => return cluster::schedule(&context, &settings).await,
+            Some(Command::Executor) => return cluster::execute(&context, &settings).await,
+            _ => {}
+        }
         let catalog =
             Arc::new(RestCatalog::new(&settings.catalog_url, &settings.warehouse, settings.catalog_token.as_ref())?);
         let tables = Tables::new(catalog, settings.file_io())?;
@@ -134,7 +141,14 @@ fn maintenance(settings: &Settings, tables: &Tables) -> Maintenance {
 /// The models as the settings say.
 fn runner(settings: &Settings, tables: &Tables, engine: &Engine) -> anyhow::Result<Runner> {
     let models = Arc::new(Models::load(&settings.models)?);
-    Ok(Runner::new(tables.clone(), engine, models, settings.shape_file_rows.max(1)))
+    let runner = Runner::new(tables.clone(), engine, models, settings.shape_file_rows.max(1));
+    Ok(match &settings.cluster.engine {
+        EngineChoice::Local => runner,
+        EngineChoice::Ballista(scheduler) => {
+            let wait = Duration::from_secs(settings.cluster.engine_wait_s);
+            runner.on(Cluster::new(scheduler.clone(), wait, tables.file_io().clone())?)
+        }
+    })
 }
 
 /// The lake's jobs as the settings say.

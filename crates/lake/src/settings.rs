@@ -8,6 +8,8 @@ use iceberg_storage_opendal::OpenDalStorageFactory;
 use model::secret::Secret;
 use objects::StoreSettings;
 
+use crate::cluster::settings::ClusterSettings;
+
 /// Raw Avro objects to Iceberg tables: stage, shape, serve; SQL over them.
 #[derive(Debug, Parser)]
 #[command(name = "lake", version)]
@@ -93,6 +95,8 @@ pub struct Settings {
     /// Files that no table names are removed when they are older than this many seconds.
     #[arg(long, env = "LAKE_ORPHAN_AGE_S", default_value_t = 86400, global = true)]
     pub orphan_age_s: u64,
+    #[command(flatten)]
+    pub cluster: ClusterSettings,
 }
 
 /// What to do.
@@ -124,6 +128,10 @@ pub enum Command {
     },
     /// Run one query and print its result.
     Sql(SqlCommand),
+    /// Hand out tasks of a cluster; see LAKE_ENGINE.
+    Scheduler,
+    /// Work on tasks of a cluster.
+    Executor,
 }
 
 /// `lake sql`.

@@ -26,6 +26,10 @@ pub use crate::{health::Health, retry::Backoff, tasks::Tasks};
 /// How long tasks may take to finish after a stop was asked for.
 pub const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(20);
 
+/// Stack of the runtime's threads, of which only what is used takes memory. Trees such as a query's plan are walked by recursion,
+/// with frames of many kilobytes where nothing is optimised.
+const STACK_BYTES: usize = 16 << 20;
+
 /// What a running service hands to its parts.
 #[derive(Clone)]
 pub struct Context {
@@ -83,7 +87,8 @@ where
     env::load()?;
     logs::init(reader)?;
     let metrics = PrometheusBuilder::new().install_recorder().context("set up metrics")?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.enable_all().thread_stack_size(STACK_BYTES).build().context("start the runtime")?;
     let result = runtime.block_on(async move {
         let stop = CancellationToken::new();
         let context =

@@ -219,7 +219,7 @@ impl Build<'_> {
         compare.touched(slice, kind, &reads, before, now).await
     }
 
-    /// Runs the query on the touched parts of the inputs; `None` when the table is not as parts need it.
+    /// Runs the query on the touched parts of the inputs, here: they are few; `None` when the table is not as parts need it.
     async fn by_parts(&self, state: &Arc<TableState>, slice: &Slice, values: &ArrayRef) -> Result<Option<Computed>> {
         let mut providers = whole(self.pinned)?;
         for (input, column) in &slice.from {
@@ -253,8 +253,8 @@ impl Build<'_> {
 
     async fn in_full(&self, session: &Session, present: Option<&Arc<TableState>>) -> Result<Computed> {
         let stream = match self.model.header.materialized.slice() {
-            Some(slice) => session.query(&sorted(self.model, slice)).await?,
-            None => session.query(&self.model.sql).await?,
+            Some(slice) => self.rows(session, &sorted(self.model, slice)).await?,
+            None => self.rows(session, &self.model.sql).await?,
         };
         let result: &ArrowSchema = &stream.schema();
         if let Some(slice) = self.model.header.materialized.slice()
@@ -272,6 +272,16 @@ impl Build<'_> {
         let remove = state.live().map(|file| file.path.to_owned()).collect();
         let change = Change { remove, add, evolved, ..Change::default() };
         Ok(Computed { how: How::Full, change, rows, state })
+    }
+
+    /// Runs a query over whole inputs, on the cluster if there is one and it can.
+    async fn rows(&self, session: &Session, sql: &str) -> Result<SendableRecordBatchStream> {
+        if let Some(cluster) = &self.runner.cluster
+            && let Some(rows) = cluster.query(session.to_send(sql).await?, &self.model.name).await?
+        {
+            return Ok(rows);
+        }
+        session.query(sql).await
     }
 
     /// Writes a result as it comes, in files of `file_rows` rows; a partitioned one as a whole.

@@ -36,6 +36,7 @@ use self::{
     session::Sessions,
 };
 use crate::{
+    cluster::Cluster,
     error::{LakeError, Result},
     layers,
     models::{Model, Models, checks::Verdict},
@@ -56,6 +57,8 @@ pub struct Runner {
     pub models: Arc<Models>,
     pub history: History,
     sessions: Sessions,
+    /// Where models are computed that are built as a whole; here when there is none.
+    cluster: Option<Cluster>,
     /// Rows per data file of an incremental model.
     file_rows: usize,
     share_max: f64,
@@ -112,7 +115,15 @@ impl Runner {
     #[must_use]
     pub fn new(tables: Tables, engine: &Engine, models: Arc<Models>, file_rows: usize) -> Self {
         let (sessions, history) = (Sessions::new(engine), History::new(tables.clone()));
-        Self { tables, models, history, sessions, file_rows, share_max: SHARE_MAX, memory: Arc::default() }
+        let memory = Arc::default();
+        Self { tables, models, history, sessions, cluster: None, file_rows, share_max: SHARE_MAX, memory }
+    }
+
+    /// Computes on a cluster what is built as a whole.
+    #[must_use]
+    pub fn on(mut self, cluster: Cluster) -> Self {
+        self.cluster = Some(cluster);
+        self
     }
 
     /// Builds by parts whatever share of the inputs changed.

@@ -7,6 +7,7 @@
 pub mod facts;
 pub mod format;
 pub mod provider;
+pub mod scan;
 pub mod travel;
 mod yielding;
 

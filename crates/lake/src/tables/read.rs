@@ -1,14 +1,18 @@
 //! Reads data files of a table at a known state, without reading manifests again.
-
-use std::sync::Arc;
+//!
+//! What a file needs to be read, [`ReadFile`], can be sent to another process; it holds no means of reaching the file.
 
 use arrow::record_batch::RecordBatch;
 use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
 use iceberg::{
+    Runtime,
+    arrow::ArrowReaderBuilder,
     expr::{Bind, BoundPredicate, Predicate},
-    scan::FileScanTask,
+    io::FileIO,
+    scan::{FileScanTask, FileScanTaskDeleteFile},
     spec::{DataFileFormat, ManifestEntryRef, SchemaRef},
 };
+use serde::{Deserialize, Serialize};
 
 use super::TableState;
 use crate::error::{LakeError, Result};
@@ -49,12 +53,35 @@ pub fn read_raw(state: &TableState, file: &ManifestEntryRef) -> Result<BoxStream
     read_tasks(state, vec![Ok(task)])
 }
 
+/// Reads columns of files that need not be of a table at hand, by the ids the columns have in `schema`.
+///
+/// # Errors
+/// As [`read_files`].
+pub fn read_sent(
+    io: &FileIO,
+    schema: &SchemaRef,
+    files: &[ReadFile],
+    field_ids: &[i32],
+    predicate: Option<Predicate>,
+) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+    let bound = predicate.map(|predicate| bind(schema.clone(), predicate)).transpose()?;
+    let tasks = files.iter().map(|file| file.task(schema.clone(), field_ids.to_vec(), bound.clone())).collect();
+    // That of the one who polls: an executor has one for its tasks beside its own.
+    run(ArrowReaderBuilder::new(io.clone(), Runtime::try_current()?), tasks)
+}
+
 fn read_tasks(
     state: &TableState,
     tasks: Vec<Result<FileScanTask, iceberg::Error>>,
 ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
-    let reader =
-        state.table.reader_builder().with_batch_size(BATCH_ROWS).with_data_file_concurrency_limit(FILES_AT_ONCE);
+    run(state.table.reader_builder(), tasks)
+}
+
+fn run(
+    reader: ArrowReaderBuilder,
+    tasks: Vec<Result<FileScanTask, iceberg::Error>>,
+) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+    let reader = reader.with_batch_size(BATCH_ROWS).with_data_file_concurrency_limit(FILES_AT_ONCE);
     let rows = reader.with_row_group_filtering_enabled(true).build().read(stream::iter(tasks).boxed())?;
     Ok(rows.stream().map_err(LakeError::from).boxed())
 }
@@ -79,26 +106,63 @@ fn bind(schema: SchemaRef, predicate: Predicate) -> Result<BoundPredicate> {
 fn task(
     state: &TableState,
     file: &ManifestEntryRef,
-    schema: Arc<iceberg::spec::Schema>,
+    schema: SchemaRef,
     field_ids: Vec<i32>,
     predicate: Option<BoundPredicate>,
 ) -> Result<FileScanTask, iceberg::Error> {
-    let deletes: Vec<_> = state.deletes_of(file).collect();
-    if deletes.iter().any(|delete| delete.entry.file_format() == DataFileFormat::Puffin) {
-        let text = "deletion vectors of another engine cannot be read: rewrite the table's data files there first";
-        return Err(iceberg::Error::new(iceberg::ErrorKind::FeatureUnsupported, text));
+    ReadFile::of(state, file).task(schema, field_ids, predicate)
+}
+
+/// A data file with what was deleted of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReadFile {
+    path: String,
+    format: DataFileFormat,
+    pub bytes: u64,
+    /// Rows in the file, deleted or not.
+    pub rows: u64,
+    pub deletes: Vec<FileScanTaskDeleteFile>,
+    /// Some of the deletes are of a kind that cannot be applied.
+    has_vectors: bool,
+}
+
+impl ReadFile {
+    /// A live file of a table.
+    #[must_use]
+    pub fn of(state: &TableState, file: &ManifestEntryRef) -> Self {
+        let deletes: Vec<_> = state.deletes_of(file).collect();
+        Self {
+            path: file.file_path().to_owned(),
+            format: file.file_format(),
+            bytes: file.file_size_in_bytes(),
+            rows: file.record_count(),
+            has_vectors: deletes.iter().any(|delete| delete.entry.file_format() == DataFileFormat::Puffin),
+            deletes: deletes.into_iter().map(|delete| delete.task()).collect(),
+        }
     }
-    Ok(FileScanTask::builder()
-        .with_file_size_in_bytes(file.file_size_in_bytes())
-        .with_start(0)
-        .with_length(file.file_size_in_bytes())
-        .with_record_count(Some(file.record_count()))
-        .with_data_file_path(file.file_path().to_owned())
-        .with_data_file_format(file.file_format())
-        .with_schema(schema)
-        .with_project_field_ids(field_ids)
-        .with_predicate(predicate)
-        .with_deletes(deletes.into_iter().map(|delete| delete.task()).collect())
-        .with_case_sensitive(true)
-        .build())
+
+    fn task(
+        &self,
+        schema: SchemaRef,
+        field_ids: Vec<i32>,
+        predicate: Option<BoundPredicate>,
+    ) -> Result<FileScanTask, iceberg::Error> {
+        if self.has_vectors {
+            let text = "deletion vectors of another engine cannot be read: rewrite the table's data files there first";
+            return Err(iceberg::Error::new(iceberg::ErrorKind::FeatureUnsupported, text));
+        }
+        Ok(FileScanTask::builder()
+            .with_file_size_in_bytes(self.bytes)
+            .with_start(0)
+            .with_length(self.bytes)
+            .with_record_count(Some(self.rows))
+            .with_data_file_path(self.path.clone())
+            .with_data_file_format(self.format)
+            .with_schema(schema)
+            .with_project_field_ids(field_ids)
+            .with_predicate(predicate)
+            .with_deletes(self.deletes.clone())
+            .with_case_sensitive(true)
+            .build())
+    }
 }
