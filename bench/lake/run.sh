@@ -8,7 +8,6 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$HAUS_CACHE/target}
 profile=${BENCH_PROFILE:-release}
 
 [ "${BENCH_PEERS-some}" = "" ] || bench/lake/fetch.sh
-cargo build --locked --profile "$profile" --workspace --bins
-cargo build --locked --profile "$profile" -p lake --example bench-lake-raw
+cargo build --locked --profile "$profile" --workspace --bins --example bench-lake-raw
 [ "$profile" = dev ] && profile=debug
 HAUS_BIN=${HAUS_BIN:-$CARGO_TARGET_DIR/$profile} exec python3 bench/lake/bench.py

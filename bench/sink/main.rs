@@ -1,9 +1,10 @@
 //! How fast the sink is, beside a consumer that only writes the bytes to disk.
 //!
 //! Starts a real Kafka and our object server, fills a topic, then lets the sink copy it into objects and, in the same
-//! run, a consumer with the same fetch settings write the values into one file. Sizes by environment:
-//! `BENCH_SINK_RECORDS`, `BENCH_SINK_RECORD_BYTES`, `BENCH_SINK_PARTITIONS`, `BENCH_SINK_TASKS`. The last line is one JSON
-//! object.
+//! run, a consumer with the same fetch settings, a member of a group as well, write the values into one file. The clock runs
+//! from the connector's registration until every record is in an object and committed; files end each second, so that
+//! waiting for the end of the last ones weighs little. Sizes by environment: `BENCH_SINK_RECORDS`,
+//! `BENCH_SINK_RECORD_BYTES`, `BENCH_SINK_PARTITIONS`, `BENCH_SINK_TASKS`. The last line is one JSON object.
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};
@@ -13,8 +14,8 @@ use testkit::{Binary, free_port, wait_until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
 use topics::{
-    Admin, Cluster, Consumer, ConsumerSettings, Event, Partition, RecordOut, StartAt, TopicPartition, TopicPlan,
-    TransactionSettings, TransactionalProducer,
+    Admin, Cluster, Consumer, ConsumerSettings, Event, Partition, RecordOut, TopicPlan, TransactionSettings,
+    TransactionalProducer,
 };
 
 const TOPIC: &str = "bench.public.rows";
@@ -39,7 +40,7 @@ async fn main() -> Result<()> {
     let value_bytes = fill(&cluster, records, usize::try_from(bytes)?, partitions)?;
     println!("{records} records of {bytes} bytes in {partitions} partitions: {} MB", value_bytes >> 20);
 
-    let disk_s = to_disk(&cluster, records, partitions).await?;
+    let disk_s = to_disk(&cluster, records).await?;
     println!("consumer to disk: {disk_s:.2} s");
     let sink = Sink::start(&cluster).await?;
     let sink_s = sink.copy(&cluster, partitions).await?;
@@ -94,13 +95,11 @@ fn framed(bytes: usize) -> Vec<u8> {
 }
 
 /// Seconds that a consumer needs to write all values into a file, flushed to disk.
-async fn to_disk(cluster: &Cluster, records: u64, partitions: i32) -> Result<f64> {
+async fn to_disk(cluster: &Cluster, records: u64) -> Result<f64> {
     let dir = tempfile::tempdir()?;
     let mut file = std::io::BufWriter::with_capacity(1 << 20, std::fs::File::create(dir.path().join("values"))?);
     let begin = Instant::now();
-    let all: Vec<_> =
-        (0..partitions).map(|partition| (TopicPartition::new(TOPIC, partition), StartAt::Earliest)).collect();
-    let consumer = Consumer::assign(cluster, &all, &ConsumerSettings::default())?;
+    let consumer = Consumer::subscribe(cluster, "bench-to-disk", &[TOPIC], &ConsumerSettings::default())?;
     let mut read = 0;
     while read < records {
         match consumer.next().await {
@@ -162,7 +161,7 @@ impl Sink {
             "connector.class": "io.confluent.connect.s3.S3SinkConnector", "tasks.max": tasks, "topics": TOPIC,
             "s3.bucket.name": "raw", "s3.region": "us-east-1", "store.url": self.s3_url, "topics.dir": "bench",
             "format.class": "io.confluent.connect.s3.format.avro.AvroFormat", "flush.size": "100000",
-            "rotate.schedule.interval.ms": "5000", "timezone": "UTC",
+            "rotate.schedule.interval.ms": "1000", "timezone": "UTC",
             "value.converter": "io.confluent.connect.avro.AvroConverter",
             "value.converter.schema.registry.url": self.registry_url,
         } });

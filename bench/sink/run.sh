@@ -4,8 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 profile=${BENCH_PROFILE:-release}
-cargo build -q --locked --profile "$profile" -p s3-sink -p object-server --bins
-cargo build -q --locked --profile "$profile" -p s3-sink --example bench-sink
+# The whole workspace is named, since cargo would compile shared dependencies again for a part.
+cargo build -q --locked --profile "$profile" --workspace --bin s3-sink --bin object-server --example bench-sink
 target=${CARGO_TARGET_DIR:-${HAUS_CACHE:-$HOME/.cache/haus-am-see}/target}
 [ "$profile" = dev ] && profile=debug
 HAUS_TEST_BUILT=1 exec "$target/$profile/examples/bench-sink"

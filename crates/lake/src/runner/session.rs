@@ -93,8 +93,7 @@ impl Session {
         // Ballista's shuffles do not carry views of text well.
         let config = state.config().clone().set_bool("datafusion.sql_parser.map_string_types_to_utf8view", false);
         let state = SessionStateBuilder::new_from_existing(state).with_config(config).build();
-        let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-        let frame = SessionContext::new_with_state(state).sql_with_options(sql, read_only).await?;
+        let frame = SessionContext::new_with_state(state).sql_with_options(sql, read_only()).await?;
         Ok(frame.into_optimized_plan()?)
     }
 
