@@ -4,7 +4,7 @@
 //! how long to wait is the caller's to decide.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication};
@@ -78,6 +78,9 @@ pub struct Admin {
     client: Arc<AdminClient<DefaultClientContext>>,
     cluster: Cluster,
     token: Arc<GivenUntil>,
+    /// Asks for ends, which the other client cannot for many partitions at once. Made when it is first needed.
+    ends: Arc<OnceLock<BaseConsumer>>,
+    ends_token: Arc<GivenUntil>,
 }
 
 impl Admin {
@@ -88,7 +91,8 @@ impl Admin {
             .client_config()
             .create::<AdminClient<DefaultClientContext>>()
             .map_err(|error| AdminError::from_kafka(cluster.bootstrap(), &error))?;
-        Ok(Self { client: Arc::new(client), cluster: cluster.clone(), token: Arc::default() })
+        let (token, ends, ends_token) = (Arc::default(), Arc::default(), Arc::default());
+        Ok(Self { client: Arc::new(client), cluster: cluster.clone(), token, ends, ends_token })
     }
 
     /// The client, with a token that is good. Nobody polls it, so it cannot ask for one itself.
@@ -264,7 +268,7 @@ impl Admin {
         };
         self.blocking(move |admin| {
             let partitions: Vec<_> = partitions_of(&topic).collect();
-            let mut marks = admin.watermarks_of(&admin.reader(NO_GROUP)?, &partitions)?;
+            let mut marks = admin.watermarks_of(admin.ends()?, &partitions)?;
             Ok(partitions.into_iter().filter_map(|at| marks.remove(&at).map(|marks| (at, marks))).collect())
         })
         .await
@@ -281,6 +285,18 @@ impl Admin {
         }
     }
 
+    fn ends(&self) -> Result<&BaseConsumer, AdminError> {
+        let reader = match self.ends.get() {
+            Some(reader) => reader,
+            None => {
+                let made = self.reader(NO_GROUP)?;
+                self.ends.get_or_init(|| made)
+            }
+        };
+        self.give_token(reader.client().native_ptr(), &self.ends_token)?;
+        Ok(reader)
+    }
+
     /// A client that speaks for a group without joining it.
     fn reader(&self, group: &str) -> Result<BaseConsumer, AdminError> {
         let client: BaseConsumer = self
@@ -294,6 +310,7 @@ impl Admin {
         Ok(client)
     }
 
+    /// The ends of all these partitions, or an error.
     fn watermarks_of(
         &self,
         reader: &BaseConsumer,

@@ -31,7 +31,6 @@ use crate::settings::Settings;
 
 /// An executor that works on as many tasks as it takes asks for no more, and would seem lost: so it also says that it is there.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
-const RECONNECT: Duration = Duration::from_millis(500);
 
 /// Runs until a stop is asked for.
 ///
@@ -118,7 +117,7 @@ fn executor(settings: &Settings, folder: &str, slots: usize) -> anyhow::Result<E
 
 /// Works for the scheduler; one that is away is waited for.
 async fn work(scheduler: &str, executor: Arc<Executor>, codec: BallistaCodec) -> anyhow::Result<()> {
-    let mut said = false;
+    let (mut said, mut backoff) = (false, service::Backoff::default());
     let connection = loop {
         match create_grpc_client_connection(format!("http://{scheduler}"), &grpc()).await {
             Ok(connection) => break connection,
@@ -126,7 +125,7 @@ async fn work(scheduler: &str, executor: Arc<Executor>, codec: BallistaCodec) ->
                 if !std::mem::replace(&mut said, true) {
                     tracing::warn!(scheduler, "waiting for the scheduler: {error}");
                 }
-                tokio::time::sleep(RECONNECT).await;
+                tokio::time::sleep(backoff.next_delay()).await;
             }
         }
     };

@@ -164,6 +164,7 @@ impl Admin {
         let marks = self.watermarks_of(&reader, &partitions)?;
         let mut resets = Vec::new();
         for partition in partitions {
+            // All that were asked for are there.
             let Some(marks) = marks.get(&partition) else { continue };
             let from = committed.get(&partition).copied().flatten();
             let to = match to {
