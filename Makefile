@@ -160,3 +160,7 @@ bench-cdc: bootstrap ## Measures cdc-relay beside real Debezium, pg_recvlogical 
 .PHONY: bench-lake
 bench-lake: bootstrap ## Measures the lake beside Spark and DuckDB: stage, merge, freshness; up to an hour
 	@bench/lake/run.sh
+
+.PHONY: bench-serve
+bench-serve: bootstrap ## Measures the models beside Spark and DuckDB: full, after changes, freshness; some 20 minutes
+	@bench/serve/run.sh

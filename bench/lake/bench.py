@@ -20,32 +20,15 @@ the time for both is beside it. `spread` changes keys all over the table, `recen
 Freshness is from a transaction's commit to the commit of `shape` (`fresh_…`) and of `serve` that holds it.
 """
 
-import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-ROOT = os.path.dirname(os.path.dirname(HERE))
-CACHE = os.environ.get("HAUS_CACHE", os.path.expanduser("~/.cache/haus-am-see"))
-BIN = os.environ.get("HAUS_BIN", os.path.join(os.environ.get("CARGO_TARGET_DIR", f"{CACHE}/target"), "release"))
-PYTHON = f"{CACHE}/py-bench-lake/bin/python"
-JARS = f"{CACHE}/bench-lake-jars"
-
-
-def number(name, default):
-    return int(os.environ.get(name, default))
-
-
-def listed(name, default):
-    return [part for part in os.environ.get(name, default).split(",") if part]
-
+from stack import BIN, HERE, JARS, PYTHON, Lake, listed, number, say, timed, under_traffic
 
 PARTS = listed("BENCH_PARTS", "stage,small,merge,fresh")
 EVENTS, OBJECTS, SMALL = number("BENCH_EVENTS", 5_000_000), number("BENCH_OBJECTS", 250), number("BENCH_SMALL_OBJECTS", 5_000)
@@ -54,97 +37,6 @@ MERGES = listed("BENCH_MERGES", "spread,recent")
 SECONDS, RATE, CUSTOMERS = number("BENCH_SECONDS", 600), number("BENCH_RATE", 200), number("BENCH_CUSTOMERS", 10_000)
 RUNS = number("BENCH_RUNS", 3)
 PEERS = listed("BENCH_PEERS", "spark,duckdb")
-
-
-def say(text):
-    print(f"[{time.strftime('%H:%M:%S')}] {text}", flush=True)
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def get(url):
-    with urllib.request.urlopen(url, timeout=120) as answer:
-        return json.load(answer)
-
-
-def healthy(url, process, seconds=60):
-    end = time.time() + seconds
-    while time.time() < end:
-        if process.poll() is not None:
-            sys.exit(f"bench: {process.args[0]} ended")
-        with contextlib.suppress(OSError):
-            return get(url)
-        time.sleep(0.05)
-    sys.exit(f"bench: {url}: not within {seconds} s")
-
-
-def timed(command, env, log):
-    """Runs a program to its end: its output, seconds from start to exit, CPU seconds and the most memory of its own."""
-    with open(log, "a", encoding="utf-8") as errors, tempfile.TemporaryFile() as output:
-        begin = time.time()
-        process = subprocess.Popen(command, env={**os.environ, **env}, stdout=output, stderr=errors)
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.time() - begin
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode != 0:
-            sys.exit(f"bench: {' '.join(command[:3])} failed, see {log}")
-        output.seek(0)
-        text = output.read().decode()
-    return text, {"s": seconds, "cpu": usage.ru_utime + usage.ru_stime, "mb": usage.ru_maxrss / 1024}
-
-
-class Lake:
-    """An object server and a catalog of one part, with what `lake` needs to reach them."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.s3, self.catalog, self.postgres = free_port(), free_port(), free_port()
-        self.endpoint = f"http://127.0.0.1:{self.s3}"
-        self.env = {
-            "S3_PORT": str(self.s3), "S3_ENDPOINT": self.endpoint, "OBJECT_SERVER_DIR": f"{folder}/objects",
-            "AWS_ACCESS_KEY_ID": "minio", "AWS_SECRET_ACCESS_KEY": "minio123", "HAUS_BIND": "127.0.0.1",
-            "POSTGRES_HOST": "127.0.0.1", "POSTGRES_PORT": str(self.postgres), "POSTGRES_USER": "postgres",
-            "POSTGRES_PASSWORD": "postgres", "CATALOG_DB": "catalog", "CATALOG_PORT": str(self.catalog),
-            "CATALOG_URL": f"http://127.0.0.1:{self.catalog}", "SCHEMA_REGISTRY_URL": "",
-            "LAKE_MODELS_DIR": f"{ROOT}/models", "LAKE_PORT": str(free_port()),
-            "LAKE_SQL_PORT": "0",
-        }  # fmt: skip
-        self.processes = []
-
-    def __enter__(self):
-        os.makedirs(self.folder)
-        os.chmod(self.folder, 0o755)
-        subprocess.run([f"{ROOT}/bench/peers/postgres.sh", "start", self.folder, str(self.postgres)], check=True)
-        for program, url in (("object-server", f"{self.endpoint}/-/health"), ("catalog", f"{self.env['CATALOG_URL']}/health")):
-            with open(f"{self.folder}/{program}.log", "a", encoding="utf-8") as log:
-                process = subprocess.Popen([f"{BIN}/{program}"], env={**os.environ, **self.env}, stdout=log, stderr=log)
-            self.processes.append(process)
-            healthy(url, process)
-        return self
-
-    def __exit__(self, *_):
-        for process in reversed(self.processes):
-            process.terminate()
-            process.wait()
-        subprocess.run([f"{ROOT}/bench/peers/postgres.sh", "stop", self.folder], check=True)
-        if "BENCH_DIR" not in os.environ:
-            shutil.rmtree(self.folder)
-
-    def upload(self, raw):
-        subprocess.run([f"{BIN}/examples/bench-lake-raw", "upload", raw, self.endpoint], check=True, stdout=subprocess.DEVNULL)
-
-    def run(self, *command):
-        return timed([f"{BIN}/lake", *command], self.env, f"{self.folder}/lake.log")
-
-    def rows(self, query):
-        return [line.split(",") for line in self.run("sql", query, "--format", "csv")[0].splitlines()[1:]]
-
-    def snapshots(self, table):
-        return get(f"{self.env['CATALOG_URL']}/v1/namespaces/shape/tables/{table}")["metadata"].get("snapshots", [])
 
 
 def made(folder, *arguments):
@@ -232,36 +124,9 @@ def merge(folder, table, kind):
 
 
 def fresh(folder, table, maintained):
-    """The whole embedded stack at ports and in a folder of its own, under traffic."""
-    ports = {name: free_port() for name in (
-        "POSTGRES_PORT", "SEEDER_PORT", "KAFKA_PORT", "KAFKA_CONTROLLER_PORT", "REGISTRY_PORT", "CDC_RELAY_PORT", "S3_SINK_PORT",
-        "S3_PORT", "CATALOG_PORT", "LAKE_PORT", "LAKE_SQL_PORT")}  # fmt: skip
-    at = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
-    env = {
-        **os.environ, **{name: str(port) for name, port in ports.items()},
-        "HAUS_DIR": f"{folder}/haus-{int(maintained)}", "HAUS_HOME": ROOT, "KAFKA_BOOTSTRAP_SERVERS": at["KAFKA_PORT"],
-        "SCHEMA_REGISTRY_URL": f"http://{at['REGISTRY_PORT']}", "S3_ENDPOINT": f"http://{at['S3_PORT']}",
-        "CATALOG_URL": f"http://{at['CATALOG_PORT']}", "LAKE_URL": f"http://{at['LAKE_PORT']}",
-        "LAKE_MODELS_DIR": f"{ROOT}/models", "LAKE_MAINTAIN_INTERVAL_S": "60" if maintained else "0",
-    }  # fmt: skip
-
-    def haus(*arguments):
-        text = subprocess.run([f"{BIN}/haus", "--json", *arguments], env=env, check=True, cwd=ROOT, stdout=subprocess.PIPE).stdout
-        return json.loads(text) if text.strip() else None
-
-    try:
-        haus("up")
-        haus("seed", "--count", str(CUSTOMERS))
-        haus("verify")
-        haus("traffic", "start", "--rate", str(RATE))
-        time.sleep(SECONDS)
-        status = get(f"http://{at['LAKE_PORT']}/status?freshness_seconds={min(SECONDS, 600)}")
-        haus("traffic", "stop")
-        verified = haus("verify")["ok"]
-    finally:
-        haus("down")
-    if not verified:
-        sys.exit("bench: the lake does not hold what Postgres does")
+    """The whole embedded stack under traffic."""
+    env = {"LAKE_MAINTAIN_INTERVAL_S": "60" if maintained else "0"}
+    status = under_traffic(f"{folder}/haus-{int(maintained)}", env, CUSTOMERS, RATE, SECONDS)
     lags = status["freshness"]
     facts = {
         "p50_s": lags["shape"]["p50_ms"] / 1000, "p95_s": lags["shape"]["p95_ms"] / 1000,

@@ -5,6 +5,8 @@ mod cluster;
 mod compaction;
 mod error;
 pub mod failpoint;
+#[doc(hidden)]
+pub mod fill;
 mod freshness;
 mod http;
 mod keys;

@@ -87,7 +87,11 @@ pub fn missing(model: &Model, column: &str) -> LakeError {
     LakeError::definite(format!("{}: materialized: the query yields no column {column}", model.file))
 }
 
-fn wanted(field: &Field) -> Result<Wanted> {
+/// The column that holds values of an Arrow field.
+///
+/// # Errors
+/// When a table cannot have its type.
+pub fn wanted(field: &Field) -> Result<Wanted> {
     match column_type(field)? {
         Type::Primitive(kind) => {
             Ok(Wanted { name: field.name().clone(), kind: WantedType::Primitive(kind), required: false })

@@ -115,7 +115,7 @@ impl Shape {
     ) -> Result<Shaped> {
         let state = match self.tables.cached(ident).await? {
             Some(state) => state,
-            None => self.create(ident, form, topic, stage, key).await?,
+            None => create(&self.tables, ident, form, topic, &columns(stage, form)?, key).await?,
         };
         let owner = state.metadata().properties().get(property::TOPIC).map(String::as_str);
         if owner != Some(topic) {
@@ -177,31 +177,35 @@ impl Shape {
         self.tables.commit(&state, change).await?;
         Ok(shaped)
     }
+}
 
-    async fn create(
-        &self,
-        ident: &TableIdent,
-        form: Form,
-        topic: &str,
-        stage: &TableState,
-        key: &[String],
-    ) -> Result<Arc<TableState>> {
-        let identifiers: &[String] = match form {
-            Form::Current => key,
-            // A key has many versions there.
-            Form::History => &[],
-        };
-        let schema = schema::build(&columns(stage, form)?, identifiers)?;
-        let mut properties = layers::table_properties();
-        properties.extend(current::properties());
-        properties.insert(property::TOPIC.into(), topic.into());
-        properties.insert(property::KEY_COLUMNS.into(), serde_json::Value::from(key).to_string());
-        tracing::info!(table = %ident, topic, key = key.join(","), "creating the shape table");
-        properties.extend(bloom_filters(key));
-        let sort_order = order::by(&schema, &key.iter().map(String::as_str).collect::<Vec<_>>())?;
-        let creation = Creation { schema, partition_spec: None, sort_order: Some(sort_order), properties };
-        self.tables.create(ident, creation).await
-    }
+/// Makes a shape table of these columns.
+///
+/// # Errors
+/// When the catalog fails, or a key column is missing.
+pub async fn create(
+    tables: &Tables,
+    ident: &TableIdent,
+    form: Form,
+    topic: &str,
+    columns: &[Wanted],
+    key: &[String],
+) -> Result<Arc<TableState>> {
+    let identifiers: &[String] = match form {
+        Form::Current => key,
+        // A key has many versions there.
+        Form::History => &[],
+    };
+    let schema = schema::build(columns, identifiers)?;
+    let mut properties = layers::table_properties();
+    properties.extend(current::properties());
+    properties.insert(property::TOPIC.into(), topic.into());
+    properties.insert(property::KEY_COLUMNS.into(), serde_json::Value::from(key).to_string());
+    tracing::info!(table = %ident, topic, key = key.join(","), "creating the shape table");
+    properties.extend(bloom_filters(key));
+    let sort_order = order::by(&schema, &key.iter().map(String::as_str).collect::<Vec<_>>())?;
+    let creation = Creation { schema, partition_spec: None, sort_order: Some(sort_order), properties };
+    tables.create(ident, creation).await
 }
 
 impl Form {
