@@ -17,6 +17,7 @@ use datafusion::{
 use super::types;
 use crate::{
     error::Result,
+    layers,
     sql::LAYERS,
     tables::{Tables, schema},
 };
@@ -298,6 +299,7 @@ fn attributes(all: &[Table]) -> Vec<Column> {
 fn pg_type() -> Vec<Column> {
     let arrays: Vec<(u32, String)> = types::KNOWN.iter().map(|known| (known.3, format!("_{}", known.1))).collect();
     let plain = || types::KNOWN.iter();
+    let sends: Vec<String> = plain().map(|known| types::receives(known.0).replace("recv", "send")).collect();
     let rows = arrays.len() * 2;
     let of = |known: u32, array: u32| i64::from(if array == 0 { known } else { array });
     let mut out = vec![
@@ -308,7 +310,8 @@ fn pg_type() -> Vec<Column> {
         longs("typelem", every(0, arrays.len()).chain(plain().map(|known| i64::from(known.0)))),
         longs("typarray", plain().map(|known| i64::from(known.3)).chain(every(0, arrays.len()))),
         texts("typinput", plain().map(|known| known.1).chain(every("array_in", arrays.len()))),
-        texts("typreceive", plain().map(|known| known.1).chain(every("array_recv", arrays.len()))),
+        texts("typreceive", plain().map(|known| types::receives(known.0)).chain(every("array_recv", arrays.len()))),
+        texts("typsend", sends.iter().map(String::as_str).chain(every("array_send", arrays.len()))),
         longs("typnamespace", every(OF_CATALOG, rows)),
         longs("typowner", every(OWNER, rows)),
         texts("typtype", every("b", rows)),
@@ -373,6 +376,27 @@ fn settings() -> Vec<Column> {
         texts("name", names),
         texts("setting", names.iter().map(|name| super::commands::value(name).unwrap_or_default())),
     ]
+}
+
+/// Name of the function behind a cast of a parameter to `regclass`.
+pub const OID_OF: &str = "haus_oid_of";
+
+/// Oid of a table by its name as SQL writes it, quoted or not; without a schema it is of `shape`.
+#[must_use]
+pub fn oid_of_name() -> ScalarUDF {
+    let found = |arguments: &[ColumnarValue]| {
+        let arrays = ColumnarValue::values_to_arrays(arguments)?;
+        let names = arrow::compute::cast(&arrays[0], &DataType::Utf8)?;
+        let oid = |name: &str| {
+            let plain = name.replace('"', "");
+            let known = plain.contains('.') || plain.starts_with("pg_");
+            oid_of(&if known { plain } else { format!("{}.{plain}", layers::SHAPE) })
+        };
+        let names = arrow::array::AsArray::as_string::<i32>(&names);
+        let oids: Int64Array = names.iter().map(|name| name.map(oid)).collect();
+        Ok(ColumnarValue::Array(Arc::new(oids)))
+    };
+    create_udf(OID_OF, vec![DataType::Utf8], DataType::Int64, Volatility::Immutable, Arc::new(found))
 }
 
 /// `format_type(oid, typmod)`.

@@ -5,7 +5,10 @@ use datafusion::sql::sqlparser::{
     tokenizer::{Token, TokenWithSpan, Tokenizer},
 };
 
-use super::answers::Fault;
+use super::{
+    answers::Fault,
+    copy::{self, Copy},
+};
 
 /// What one statement asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +37,11 @@ pub enum Command {
     CloseCursor(Option<String>),
     /// A prepared statement, or all.
     Deallocate(Option<String>),
+    /// All rows of a query, in bulk.
+    Copy {
+        query: String,
+        how: Copy,
+    },
 }
 
 /// Splits a text into its statements, by the semicolons between them.
@@ -60,7 +68,7 @@ pub fn split(sql: &str) -> Result<Vec<String>, Fault> {
 }
 
 /// Bytes from the place `at` (line and column in characters) to `to`.
-fn advance(text: &str, at: &mut (u64, u64), to: (u64, u64)) -> usize {
+pub fn advance(text: &str, at: &mut (u64, u64), to: (u64, u64)) -> usize {
     for (byte, letter) in text.char_indices() {
         if *at >= to {
             return byte;
@@ -70,7 +78,7 @@ fn advance(text: &str, at: &mut (u64, u64), to: (u64, u64)) -> usize {
     text.len()
 }
 
-fn syntax(error: impl std::fmt::Display) -> Fault {
+pub fn syntax(error: impl std::fmt::Display) -> Fault {
     Fault::new("42601", error.to_string())
 }
 
@@ -117,6 +125,13 @@ pub fn read(sql: &str) -> Result<Command, Fault> {
         }
         "DECLARE" => declare(sql, &tokens)?,
         "FETCH" => fetch(&tokens)?,
+        "COPY" => {
+            let (text, how) = copy::read(sql)?;
+            match read(&text)? {
+                Command::Query(query) => Command::Copy { query, how },
+                _ => return Err(Fault::new("42601", "COPY is of a query")),
+            }
+        }
         "CLOSE" if word(1) == "ALL" => Command::CloseCursor(None),
         "CLOSE" => Command::CloseCursor(Some(name(&tokens, 1)?)),
         "SELECT" | "WITH" | "VALUES" | "TABLE" | "EXPLAIN" | "SHOW" | "DESCRIBE" | "DESC" | "" => {
@@ -133,7 +148,7 @@ pub fn read(sql: &str) -> Result<Command, Fault> {
     })
 }
 
-const WRITES: [&str; 22] = [
+const WRITES: [&str; 21] = [
     "INSERT",
     "UPDATE",
     "DELETE",
@@ -144,7 +159,6 @@ const WRITES: [&str; 22] = [
     "TRUNCATE",
     "GRANT",
     "REVOKE",
-    "COPY",
     "VACUUM",
     "ANALYZE",
     "REINDEX",
@@ -300,7 +314,9 @@ mod tests {
         for (sql, code) in [
             ("INSERT INTO a VALUES (1)", "25006"),
             ("create table x (a int)", "25006"),
-            ("COPY a TO STDOUT", "25006"),
+            ("COPY a FROM STDIN", "25006"),
+            ("COPY (DELETE FROM a) TO STDOUT", "25006"),
+            ("COPY (SHOW datestyle) TO STDOUT", "42601"),
             ("DECLARE c CURSOR FOR DELETE FROM a", "25006"),
             ("SET client_encoding = 'LATIN1'", "0A000"),
             ("FETCH BACKWARD 1 FROM c", "55000"),

@@ -1,4 +1,4 @@
-//! Rows as `DataRow` messages, in text or binary as the client asked for. Pure.
+//! Rows as `DataRow` or `CopyData` messages, in text or binary as the client asked for. Pure.
 //!
 //! A batch's columns are brought to the few kinds of [`types::plain`] once; after that nothing is allocated per value.
 
@@ -61,16 +61,19 @@ impl Layout {
 
     /// Appends one row.
     pub fn row(&self, columns: &[ArrayRef], row: usize, out: &mut BytesMut) {
-        message(out, b'D', |out| {
-            out.put_i16(i16::try_from(columns.len()).unwrap_or(i16::MAX));
-            for (array, column) in columns.iter().zip(&self.columns) {
-                if array.is_null(row) || *array.data_type() == DataType::Null {
-                    out.put_i32(-1);
-                } else {
-                    sized(out, |out| value(array, row, column.binary, out));
-                }
+        message(out, b'D', |out| self.fields(columns, row, out));
+    }
+
+    /// Appends a row's fields, as `DataRow` and a copy in binary have them.
+    pub fn fields(&self, columns: &[ArrayRef], row: usize, out: &mut BytesMut) {
+        out.put_i16(i16::try_from(columns.len()).unwrap_or(i16::MAX));
+        for (array, column) in columns.iter().zip(&self.columns) {
+            if array.is_null(row) || *array.data_type() == DataType::Null {
+                out.put_i32(-1);
+            } else {
+                sized(out, |out| value(array, row, column.binary, out));
             }
-        });
+        }
     }
 }
 
@@ -179,7 +182,8 @@ fn numeric(value: i128, scale: i8, out: &mut BytesMut) {
     digits.iter().rev().for_each(|digit| out.put_i16(*digit));
 }
 
-fn text_value(array: &ArrayRef, row: usize, out: &mut BytesMut) {
+/// Appends a value as text.
+pub fn text_value(array: &ArrayRef, row: usize, out: &mut BytesMut) {
     let mut to = Text(out);
     // Writing to a buffer cannot fail.
     let _ = match array.data_type() {

@@ -10,6 +10,7 @@
 mod answers;
 mod catalog;
 mod commands;
+mod copy;
 mod encode;
 mod frames;
 mod params;

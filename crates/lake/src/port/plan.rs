@@ -24,8 +24,8 @@ use crate::{
 };
 
 static DIALECT: PostgreSqlDialect = PostgreSqlDialect {};
-static FORMAT_TYPE: LazyLock<Arc<datafusion::logical_expr::ScalarUDF>> =
-    LazyLock::new(|| Arc::new(catalog::format_type()));
+static FUNCTIONS: LazyLock<[Arc<datafusion::logical_expr::ScalarUDF>; 2]> =
+    LazyLock::new(|| [Arc::new(catalog::format_type()), Arc::new(catalog::oid_of_name())]);
 
 /// What gives rows.
 pub enum Source {
@@ -72,8 +72,7 @@ pub async fn query(engine: &Engine, sql: &str) -> Result<Source, Fault> {
             Some((rewrite::SCHEMA, catalog::schema(engine.tables()).await.map_err(fault)?))
         }
     };
-    let reading =
-        Reading { name: DialectName::PostgreSQL, dialect: &DIALECT, beside, functions: vec![FORMAT_TYPE.clone()] };
+    let reading = Reading { name: DialectName::PostgreSQL, dialect: &DIALECT, beside, functions: FUNCTIONS.to_vec() };
     Ok(Source::Planned(Box::new(engine.plan(statement, &reading).await.map_err(fault)?)))
 }
 

@@ -6,6 +6,7 @@ use std::{
 };
 
 use arrow::array::ArrayRef;
+use bytes::BytesMut;
 use datafusion::{execution::SendableRecordBatchStream, scalar::ScalarValue};
 use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
@@ -24,8 +25,8 @@ pub struct Prepared {
     pub parameters: Vec<Parameter>,
     /// Its columns; `None`: it gives no rows.
     pub layout: Option<Layout>,
-    /// The columns of the cursor it declares.
-    pub cursor: Option<Layout>,
+    /// The columns of the cursor it declares, or of the query it copies, which are not described to the client.
+    pub inner: Option<Layout>,
 }
 
 /// A statement with its parameters, begun or not.
@@ -117,7 +118,9 @@ impl Portal {
                     let (source, values) = (source.take(), std::mem::take(values));
                     let source = match (source, &self.prepared.command) {
                         (Some(source), _) => source,
-                        (None, Command::Query(sql)) => plan::query(engine, sql).await?,
+                        (None, Command::Query(sql) | Command::Copy { query: sql, .. }) => {
+                            plan::query(engine, sql).await?
+                        }
                         (None, _) => return Err(Fault::new("XX000", "a portal without a query")),
                     };
                     let stream = source.run(values).await?;
@@ -141,13 +144,17 @@ impl Portal {
     }
 
     /// Appends rows that are ready: at most `rows_max`, and not much more than `bytes_max`. How many.
-    pub fn take(&mut self, rows_max: u64, bytes_max: usize, out: &mut bytes::BytesMut) -> u64 {
+    pub fn take(&mut self, rows_max: u64, bytes_max: usize, out: &mut BytesMut) -> u64 {
+        let prepared = self.prepared.clone();
         let (State::Running { batch, next, rows, .. }, Some(layout)) = (&mut self.state, &self.layout) else {
             return 0;
         };
         let start = *next;
         while *next < *rows && ((*next - start) as u64) < rows_max && out.len() < bytes_max {
-            layout.row(batch, *next, out);
+            match &prepared.command {
+                Command::Copy { how, .. } => how.row(layout, batch, *next, self.sent == 0 && *next == start, out),
+                _ => layout.row(batch, *next, out),
+            }
             *next += 1;
         }
         let taken = (*next - start) as u64;

@@ -12,7 +12,7 @@ use datafusion::sql::{
     },
 };
 
-use super::catalog;
+use super::{catalog, commands};
 
 /// Name of the schema.
 pub const SCHEMA: &str = "pg_catalog";
@@ -112,7 +112,12 @@ impl VisitorMut for Rewriter {
                     *expr = value;
                 }
             }
-            Expr::BinaryOp { op, .. } => {
+            Expr::BinaryOp { left, op, right } => {
+                if of_function(left)
+                    && matches!(right.as_ref(), Expr::Value(value) if matches!(value.value, Value::Number(..)))
+                {
+                    **right = text("-");
+                }
                 if let BinaryOperator::PGCustomBinaryOperator(parts) = op
                     && let Some(plain) = operator(parts.last().map_or("", String::as_str))
                 {
@@ -156,6 +161,16 @@ fn name_values(body: &mut SetExpr) {
         taken.push(unique.clone());
         *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('"', unique) };
     }
+}
+
+/// A column of the catalog that names a function: 0 is none, which reads as `-`.
+fn of_function(expr: &Expr) -> bool {
+    let name = match expr {
+        Expr::Identifier(ident) => folded(ident),
+        Expr::CompoundIdentifier(parts) => parts.last().map(folded).unwrap_or_default(),
+        _ => return false,
+    };
+    ["typinput", "typreceive", "typsend"].contains(&name.as_str())
 }
 
 fn take(expr: &mut Expr) -> Expr {
@@ -211,6 +226,13 @@ fn value_of(function: &mut Function) -> Option<Expr> {
         | "inet_server_addr"
         | "inet_client_addr" => null(),
         "quote_ident" => return sole_argument(function),
+        "current_setting" => match sole_argument(function) {
+            Some(Expr::Value(name)) => {
+                let name = name.value.into_string()?.to_lowercase();
+                commands::value(&name).map_or_else(null, text)
+            }
+            _ => return None,
+        },
         // Of columns that are always null here: access rights, options.
         "array_to_string" if function.name.0.len() == 2 => null(),
         "array" => match &function.args {
@@ -233,6 +255,29 @@ fn sole_argument(function: &Function) -> Option<Expr> {
         [ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(argument))] => Some(argument.clone()),
         _ => None,
     }
+}
+
+/// A function of one text.
+fn call(name: &str, argument: Expr) -> Expr {
+    let argument = Expr::Cast {
+        kind: CastKind::Cast,
+        expr: Box::new(argument),
+        data_type: DataType::Text,
+        array: false,
+        format: None,
+    };
+    let argument = ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(argument));
+    let list = ast::FunctionArgumentList { duplicate_treatment: None, args: vec![argument], clauses: Vec::new() };
+    Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::new(name)]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(list),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
 }
 
 enum Cast {
@@ -261,6 +306,9 @@ fn cast(inner: &mut Expr, kind: &DataType) -> Option<Cast> {
 
 /// `'pg_class'::regclass` is the oid of that table.
 fn regclass(inner: &mut Expr) -> Cast {
+    if matches!(inner, Expr::Value(value) if matches!(value.value, Value::Placeholder(_))) {
+        return Cast::Value(Box::new(call(catalog::OID_OF, take(inner))));
+    }
     if let Expr::Value(value) = inner
         && let Some(name) = value.value.clone().into_string()
     {
@@ -347,6 +395,12 @@ mod tests {
                 "SELECT c.relname FROM pg_catalog.\"pg_class\" c WHERE c.relname ~ '^a$'",
             ),
             ("SELECT 'pg_class'::regclass", "SELECT 1259"),
+            ("SELECT $1::regclass::oid", "SELECT haus_oid_of(CAST($1 AS TEXT))::BIGINT"),
+            ("SELECT current_setting('TIMEZONE')", "SELECT 'UTC' AS \"current_setting\""),
+            (
+                "SELECT oid FROM pg_type WHERE typreceive != 0",
+                "SELECT oid FROM pg_catalog.\"pg_type\" WHERE typreceive <> '-'",
+            ),
             ("SELECT count(*) FROM pg_index", "SELECT count(*) FROM pg_catalog.\"pg_index\""),
             ("SELECT a FROM orders", "SELECT a FROM orders"),
         ] {

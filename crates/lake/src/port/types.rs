@@ -108,6 +108,33 @@ pub fn plain(kind: &DataType) -> DataType {
     }
 }
 
+/// Function of PostgreSQL that reads a type's binary form: by its name the ADBC driver knows the type.
+#[must_use]
+pub fn receives(oid: u32) -> &'static str {
+    match oid {
+        BOOL => "boolrecv",
+        BYTEA => "bytearecv",
+        NAME => "namerecv",
+        INT8 => "int8recv",
+        INT2 => "int2recv",
+        INT4 => "int4recv",
+        OID => "oidrecv",
+        JSON => "json_recv",
+        FLOAT4 => "float4recv",
+        FLOAT8 => "float8recv",
+        BPCHAR => "bpcharrecv",
+        VARCHAR => "varcharrecv",
+        DATE => "date_recv",
+        TIME => "time_recv",
+        TIMESTAMP => "timestamp_recv",
+        TIMESTAMPTZ => "timestamptz_recv",
+        NUMERIC => "numeric_recv",
+        UUID => "uuid_recv",
+        JSONB => "jsonb_recv",
+        _ => "textrecv",
+    }
+}
+
 /// Type of PostgreSQL, its length and typmod, for a kind that [`plain`] gives.
 #[must_use]
 pub fn described(kind: &DataType) -> (u32, i16, i32) {

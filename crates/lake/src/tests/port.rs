@@ -209,6 +209,43 @@ async fn a_portal_gives_its_rows_piece_by_piece() {
     assert_eq!(code(&client.simple_query("DECLARE c CURSOR FOR SELECT 1").await.unwrap_err()), "25P01");
 }
 
+/// All bytes of a `COPY`.
+async fn copied(client: &Client, sql: &str) -> Result<Vec<u8>, tokio_postgres::Error> {
+    let data: Vec<_> = client.copy_out(sql).await?.try_collect().await?;
+    Ok(data.concat())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_copied_in_bulk_within_the_limits() {
+    let lake = shop().await;
+    let served = serve(&lake.engine, WIDE, None).await;
+    let client = served.client().await;
+    let sql = "SELECT id, status, total FROM shape.orders WHERE id BETWEEN 6 AND 7 ORDER BY id";
+    let text = copied(&client, &format!("COPY ({sql}) TO STDOUT")).await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&text), "6\tpaid, \"all\"\t98765406.06\n7\tpaid, \"all\"\t\\N\n");
+    let csv = copied(&client, &format!("COPY ({sql}) TO STDOUT (FORMAT csv, HEADER)")).await.unwrap();
+    let expected = "id,status,total\n6,\"paid, \"\"all\"\"\",98765406.06\n7,\"paid, \"\"all\"\"\",\n";
+    assert_eq!(String::from_utf8_lossy(&csv), expected);
+    let stream = client.copy_out("COPY shape.orders (id, status) TO STDOUT BINARY").await.unwrap();
+    let rows: Vec<_> = tokio_postgres::binary_copy::BinaryCopyOutStream::new(stream, &[Type::INT4, Type::TEXT])
+        .try_collect()
+        .await
+        .unwrap();
+    let ids: std::collections::BTreeSet<i32> = rows.iter().map(|row| row.get(0)).collect();
+    assert_eq!((rows.len(), ids.len(), rows[0].get::<&str>(1)), (40, 40, "paid, \"all\""));
+    // Nothing: still a whole copy.
+    let none = copied(&client, "COPY (SELECT id FROM shape.orders WHERE id < 0) TO STDOUT BINARY").await.unwrap();
+    assert!(none.starts_with(b"PGCOPY\n\xff\r\n\0") && none.ends_with(b"\xff\xff"), "{none:?}");
+    let long = "COPY (SELECT value FROM generate_series(1, 100000)) TO STDOUT";
+    assert_eq!(copied(&client, long).await.unwrap().iter().filter(|byte| **byte == b'\n').count(), 100_000);
+    assert_eq!(code(&copied(&client, "COPY nowhere TO STDOUT").await.unwrap_err()), "42P01");
+    let few = serve(&lake.engine, Limits { rows_max: 1000, ..WIDE }, None).await;
+    let client = few.client().await;
+    assert_eq!(code(&copied(&client, long).await.unwrap_err()), "54000");
+    // The session goes on.
+    assert_eq!(copied(&client, "COPY (SELECT 1) TO STDOUT").await.unwrap(), b"1\n");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_can_be_changed() {
     let lake = shop().await;
@@ -226,6 +263,8 @@ async fn nothing_can_be_changed() {
         "CREATE EXTERNAL TABLE x STORED AS CSV LOCATION '/etc/passwd'",
         "ALTER TABLE shape.orders ADD COLUMN x int",
         "COPY (SELECT 1) TO '/tmp/x.csv'",
+        "COPY shape.orders FROM STDIN",
+        "COPY (DELETE FROM shape.orders) TO STDOUT",
         "EXPLAIN ANALYZE DELETE FROM shape.orders",
         "WITH x AS (SELECT 1) INSERT INTO shape.orders SELECT * FROM x",
     ] {

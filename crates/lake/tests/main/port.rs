@@ -1,4 +1,4 @@
-//! The SQL port of a running lake, spoken to by programs that know nothing of it: psql, JDBC, psycopg.
+//! The SQL port of a running lake, spoken to by programs that know nothing of it: psql, JDBC, psycopg, ADBC.
 
 use std::{
     path::{Path, PathBuf},
@@ -89,6 +89,8 @@ async fn psql_describes_and_queries() {
     // In pieces, by a cursor.
     let pieces = run(&["-At", "-v", "FETCH_COUNT=7", "-c", "SELECT id FROM shape.orders ORDER BY id"]);
     assert_eq!(pieces.lines().count(), 20);
+    let csv = run(&["-c", "\\copy (SELECT id, status FROM shape.orders WHERE id = 19) TO STDOUT csv header"]);
+    assert_eq!(csv, "id,status\n19,paid\n");
     assert!(run(&["-c", "EXPLAIN SELECT * FROM shape.orders"]).contains("LakeScan"));
     assert!(run(&["-c", "SELECT * FROM shape.orders$snapshots"]).contains("committed_at"));
     let refused = psql(port, "pass word", &["-v", "VERBOSITY=verbose", "-c", "DROP TABLE shape.orders"]);
@@ -97,7 +99,7 @@ async fn psql_describes_and_queries() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn jdbc_and_psycopg_read_what_http_answers() {
+async fn jdbc_psycopg_and_adbc_read_what_http_answers() {
     let port = testkit::free_port();
     let number = port.to_string();
     let rig = shop(&[("LAKE_SQL_PORT", &number)]).await;
@@ -122,6 +124,14 @@ async fn jdbc_and_psycopg_read_what_http_answers() {
     assert_eq!(psycopg["sum"], 5_000_050_000_i64);
     assert_eq!(psycopg["values"], json!([[1, null, 3], ["a", "b,\"c"], "nan", "00ff"]));
     assert_eq!(psycopg["refused"], "25006");
+    let adbc = &psycopg["adbc"];
+    assert_eq!(adbc["rows"], expected);
+    assert_eq!(adbc["types"], json!(["int32", "string", "timestamp[us]"]));
+    let values = json!([[1, null, 3], ["a", "b,\"c"], "nan", "00ff", 1, 0.25, "2024-05-04", null, true, "-0.05"]);
+    assert_eq!(adbc["values"], values);
+    assert_eq!((&adbc["many"], &adbc["none"]), (&json!(1_000_000), &json!(0)));
+    assert_eq!(adbc["refused"], "25006");
+    assert_eq!(adbc["columns"], json!(["id", "status"]));
 }
 
 /// Java leaves zeros at the end of a time out, seconds too.

@@ -157,7 +157,7 @@ pub fn readers_python(readers: &std::path::Path) -> PathBuf {
         run("python3".as_ref(), &["-m", "venv", &cache.join("py-readers").display().to_string()]);
     }
     let installed = std::process::Command::new(&python)
-        .args(["-c", "import duckdb_extension_httpfs, polars, psycopg, pyiceberg"])
+        .args(["-c", "import adbc_driver_postgresql, duckdb_extension_httpfs, polars, psycopg, pyiceberg"])
         .output()
         .unwrap();
     if !installed.status.success() {
