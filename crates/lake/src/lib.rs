@@ -137,7 +137,9 @@ fn maintenance(settings: &Settings, tables: &Tables) -> Maintenance {
     let retention = Retention::new(Duration::from_secs(settings.snapshot_age_s), settings.snapshots_min);
     let warehouse = Arc::new(S3Warehouse { settings: settings.store() });
     let orphan_age = Duration::from_secs(settings.orphan_age_s);
+    let runs_kept = Duration::from_secs(settings.runs_days.saturating_mul(86_400));
     Maintenance::new(tables.clone(), warehouse, retention, orphan_age, settings.shape_file_rows.max(1))
+        .keeping_runs(runs_kept)
 }
 
 /// The models as the settings say.

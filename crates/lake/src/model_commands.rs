@@ -19,7 +19,7 @@ use crate::{
         audit::Auditor,
         offline::Offline,
         plan::{self, Why},
-        reconcile::{self, Finding},
+        reconcile::{self, Finding, Patience},
         session::{Sessions, whole},
     },
     settings::{ModelCommand, Settings},
@@ -157,7 +157,8 @@ impl Commands<'_> {
         match &check.rule {
             Rule::Freshness(test) => reconcile::freshness(test, table, pinned, self.engine).await.map(Some),
             Rule::Reconcile(test) => {
-                reconcile::reconcile(test, self.engine, self.settings.source_url.as_ref()).await.map(Some)
+                let source = self.settings.source_url.as_ref();
+                reconcile::reconcile(test, self.engine, source, Patience::default()).await.map(Some)
             }
             _ => Ok(None),
         }

@@ -95,6 +95,9 @@ pub struct Settings {
     /// Files that no table names are removed when they are older than this many seconds.
     #[arg(long, env = "LAKE_ORPHAN_AGE_S", default_value_t = 86400, global = true)]
     pub orphan_age_s: u64,
+    /// Rows of serve._runs are forgotten after this many days. 0: never.
+    #[arg(long, env = "LAKE_RUNS_DAYS", default_value_t = 30, global = true)]
+    pub runs_days: u64,
     #[command(flatten)]
     pub cluster: ClusterSettings,
 }

@@ -1,6 +1,7 @@
 //! Keeps tables small: packs files, merges manifests, expires snapshots, removes what nothing needs.
 //!
-//! Runs behind `lake watch` and as the command `lake maintain`. Promises: no row and no progress changes; a file is deleted
+//! Runs behind `lake watch` and as the command `lake maintain`. Promises: no row and no progress changes (but for old rows of
+//! `serve._runs`, which go); a file is deleted
 //! only after the commit that stopped naming it, and only if no snapshot or ref that is left needs it; two of it at once,
 //! beside any number of writers, do no harm, because each step is a commit of its own that is refused or planned again
 //! when what it was planned on has changed. A crash in between leaves orphans, which the last step finds.
@@ -11,6 +12,7 @@ pub mod orphans;
 pub mod report;
 pub mod rewrite;
 mod run;
+mod trim;
 pub mod warehouse;
 
 pub use run::{behind, command};
@@ -57,6 +59,8 @@ pub struct Maintenance {
     pub orphan_age: Duration,
     /// Rows per file of keyed tables.
     pub file_rows: usize,
+    /// How long rows of `serve._runs` are kept; zero: for ever.
+    runs_kept: Duration,
     lists: Lists,
 }
 
@@ -84,7 +88,13 @@ impl Maintenance {
         file_rows: usize,
     ) -> Self {
         let lists = Lists::new(tables.clone());
-        Self { tables, warehouse, retention, orphan_age, file_rows, lists }
+        Self { tables, warehouse, retention, orphan_age, file_rows, runs_kept: Duration::ZERO, lists }
+    }
+
+    /// As it is, with rows of `serve._runs` forgotten after this time, by whole days; zero: never.
+    #[must_use]
+    pub fn keeping_runs(self, runs_kept: Duration) -> Self {
+        Self { runs_kept, ..self }
     }
 
     /// The tables of all layers.
@@ -107,10 +117,13 @@ impl Maintenance {
         let state = self.load(ident).await?;
         let mut report = TableReport::new(ident, Extent::of(&state, steps.measure).await?);
         if steps.dry_run {
-            report.would_rewrite = rewrite::is_due(&state, self.effort(steps))?;
+            let forgets = self.forgets(ident).is_some_and(|cutoff| !trim::old(&state, cutoff).is_empty());
+            report.would_rewrite = forgets || rewrite::is_due(&state, self.effort(steps))?;
             let expiry = self.plan(&state)?;
             (report.snapshots_expired, report.refs_expired) = (expiry.snapshots.len(), expiry.refs.len());
         } else {
+            report.rows_forgotten = self.trim(ident, &state).await?;
+            let state = if report.rows_forgotten > 0 { self.load(ident).await? } else { state };
             (report.files_replaced, report.files_written) = self.rewrite(state, steps).await?;
             self.merge_manifests(ident).await?;
             self.expire(ident, &mut report).await?;
@@ -130,6 +143,21 @@ impl Maintenance {
 
     fn effort(&self, steps: Steps) -> Effort {
         Effort { files_min: steps.files_min, without_key: steps.without_key, file_rows: self.file_rows }
+    }
+
+    /// The moment before which rows of this table are forgotten, if they are. Microseconds since the epoch.
+    fn forgets(&self, ident: &TableIdent) -> Option<i64> {
+        let forgets = !self.runs_kept.is_zero() && *ident == layers::serve_table(layers::RUNS);
+        forgets.then(|| trim::cutoff_us(now_ms(), self.runs_kept))
+    }
+
+    async fn trim(&self, ident: &TableIdent, state: &TableState) -> Result<u64> {
+        let Some(cutoff_us) = self.forgets(ident) else { return Ok(0) };
+        match trim::trim(&self.tables, state, cutoff_us).await {
+            // A writer was faster: the next time.
+            Err(LakeError::Conflict { .. }) => Ok(0),
+            done => done,
+        }
     }
 
     async fn rewrite(&self, state: Arc<TableState>, steps: Steps) -> Result<(usize, usize)> {

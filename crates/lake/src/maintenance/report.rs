@@ -70,6 +70,8 @@ pub struct TableReport {
     pub before: Extent,
     pub after: Extent,
     pub would_rewrite: bool,
+    /// Old rows of `serve._runs` that went.
+    pub rows_forgotten: u64,
     pub files_replaced: usize,
     pub files_written: usize,
     pub snapshots_expired: usize,
@@ -88,6 +90,7 @@ impl TableReport {
             before,
             after: before,
             would_rewrite: false,
+            rows_forgotten: 0,
             files_replaced: 0,
             files_written: 0,
             snapshots_expired: 0,
@@ -102,7 +105,8 @@ impl TableReport {
     /// Something was changed.
     #[must_use]
     pub fn did_something(&self) -> bool {
-        self.files_replaced + self.snapshots_expired + self.refs_expired + self.files_deleted + self.orphans > 0
+        self.rows_forgotten > 0
+            || self.files_replaced + self.snapshots_expired + self.refs_expired + self.files_deleted + self.orphans > 0
     }
 }
 

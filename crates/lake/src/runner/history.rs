@@ -31,6 +31,8 @@ use crate::{
     },
 };
 
+/// Column of `serve._runs` by which rows are forgotten.
+pub const ENDED_AT: &str = "ended_at";
 /// Records that wait to be written; beyond that the oldest are forgotten.
 const RECORDS_MAX: usize = 1000;
 /// How long they wait.
@@ -233,7 +235,7 @@ fn run_columns() -> Vec<Wanted> {
         ("how", String),
         ("reason", String),
         ("started_at", Timestamptz),
-        ("ended_at", Timestamptz),
+        (ENDED_AT, Timestamptz),
         ("runs", Long),
         ("rows", Long),
         ("took_ms", Long),
@@ -259,7 +261,7 @@ fn run_rows(records: &[Record]) -> Result<RecordBatch> {
         ("how", text(|record| record.how)),
         ("reason", text(|record| record.reason.as_deref())),
         ("started_at", time(|record| record.started_ms)),
-        ("ended_at", time(|record| record.ended_ms)),
+        (ENDED_AT, time(|record| record.ended_ms)),
         ("runs", number(|record| Some(record.runs))),
         ("rows", number(|record| Some(record.rows))),
         ("took_ms", number(|record| Some(record.took_ms))),

@@ -16,12 +16,26 @@ use crate::{
     tables::commit::now_ms,
 };
 
-/// How long the lake may take to come to what the source says.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Pause between two looks.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
-/// A source that has said the same for so long stands still.
-const STANDS_STILL: Duration = Duration::from_secs(10);
+/// How long is looked before a difference counts.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// What the lake may take to come to what the source says.
+    pub of_all: Duration,
+    /// Pause between two looks.
+    pub look_again: Duration,
+    /// A source that has said the same for so long stands still.
+    pub stands_still: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            of_all: Duration::from_secs(30),
+            look_again: Duration::from_millis(500),
+            stands_still: Duration::from_secs(10),
+        }
+    }
+}
 
 /// What became of such a test.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,19 +52,29 @@ type Numbers = Vec<Option<String>>;
 ///
 /// # Errors
 /// When the lake's query cannot run or the source is away.
-pub async fn reconcile(test: &Reconcile, engine: &Engine, source: Option<&Secret>) -> Result<Finding> {
+pub async fn reconcile(
+    test: &Reconcile,
+    engine: &Engine,
+    source: Option<&Secret>,
+    patience: Patience,
+) -> Result<Finding> {
     let Some(url) = source.filter(|url| !url.expose().is_empty()) else {
         return Ok(Finding::Open("LAKE_SOURCE_URL is not set".into()));
     };
     let away = |error: tokio_postgres::Error| LakeError::away("the source database", error);
     let (client, connection) = tokio_postgres::connect(url.expose(), NoTls).await.map_err(away)?;
     let connection = tokio::spawn(connection);
-    let ended = compare(test, engine, &client).await;
+    let ended = compare(test, engine, &client, patience).await;
     connection.abort();
     ended
 }
 
-async fn compare(test: &Reconcile, engine: &Engine, client: &tokio_postgres::Client) -> Result<Finding> {
+async fn compare(
+    test: &Reconcile,
+    engine: &Engine,
+    client: &tokio_postgres::Client,
+    patience: Patience,
+) -> Result<Finding> {
     let started = Instant::now();
     let mut last: Option<(Numbers, Instant)> = None;
     loop {
@@ -62,16 +86,16 @@ async fn compare(test: &Reconcile, engine: &Engine, client: &tokio_postgres::Cli
         if last.as_ref().is_none_or(|(known, _)| *known != source) {
             last = Some((source.clone(), Instant::now()));
         }
-        if started.elapsed() >= PATIENCE {
+        if started.elapsed() >= patience.of_all {
             let text = format!("the lake has {}, the source {}", words(&lake), words(&source));
-            let still = last.is_some_and(|(_, since)| since.elapsed() >= STANDS_STILL);
+            let still = last.is_some_and(|(_, since)| since.elapsed() >= patience.stands_still);
             return Ok(if still {
                 Finding::Fails(text)
             } else {
                 Finding::Open(format!("{text}; the source does not stand still"))
             });
         }
-        tokio::time::sleep(LOOK_AGAIN).await;
+        tokio::time::sleep(patience.look_again).await;
     }
 }
 

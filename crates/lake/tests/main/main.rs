@@ -5,6 +5,7 @@ mod crashes;
 mod killed;
 mod maintained;
 mod models;
+mod page;
 mod port;
 mod rig;
 #[allow(dead_code)]
