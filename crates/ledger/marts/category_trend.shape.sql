@@ -14,7 +14,7 @@ FROM (
     FROM shape.orders o
     JOIN shape.order_items i ON i.order_id = o.id
     JOIN shape.products p ON p.id = i.product_id
-    WHERE o.status IN ('pending', 'shipped', 'delivered') AND o.created_at IS NOT NULL
+    WHERE NOT o.status = 'cancelled' AND o.created_at IS NOT NULL
     GROUP BY o.id, CAST(date_trunc('month', o.created_at) AS DATE), CASE WHEN p.category IS NULL THEN '(none)' ELSE p.category END
 ) AS s
 GROUP BY s.month, s.category

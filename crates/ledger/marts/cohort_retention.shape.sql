@@ -1,7 +1,7 @@
 WITH kept AS (
     SELECT o.id, o.customer_id, o.created_at, MIN(o.created_at) OVER (PARTITION BY o.customer_id) AS first_at
     FROM shape.orders o
-    WHERE o.status IN ('pending', 'shipped', 'delivered') AND o.created_at IS NOT NULL
+    WHERE NOT o.status = 'cancelled' AND o.created_at IS NOT NULL
 ),
 sold AS (
     SELECT i.order_id, SUM(i.quantity * i.price_at_purchase) AS amount FROM shape.order_items i GROUP BY i.order_id

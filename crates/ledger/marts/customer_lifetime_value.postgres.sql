@@ -7,6 +7,6 @@ SELECT
     min(o.created_at)::date AS first_day,
     max(o.created_at)::date AS last_day
 FROM customers c
-LEFT JOIN orders o ON o.customer_id = c.id AND o.status IN ('pending', 'shipped', 'delivered')
+LEFT JOIN orders o ON o.customer_id = c.id AND NOT o.status = 'cancelled'
 LEFT JOIN order_items i ON i.order_id = o.id
 GROUP BY c.id

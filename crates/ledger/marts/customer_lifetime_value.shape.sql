@@ -16,6 +16,6 @@ LEFT JOIN (
         MIN(o.created_at) AS first_at,
         MAX(o.created_at) AS last_at
     FROM shape.orders o LEFT JOIN shape.order_items i ON i.order_id = o.id
-    WHERE o.status IN ('pending', 'shipped', 'delivered')
+    WHERE NOT o.status = 'cancelled'
     GROUP BY o.customer_id
 ) AS s ON s.customer_id = c.id

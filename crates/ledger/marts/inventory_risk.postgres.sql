@@ -1,7 +1,7 @@
 WITH sold AS (
     SELECT i.product_id, i.quantity, o.created_at::date AS day
     FROM order_items i JOIN orders o ON o.id = i.order_id
-    WHERE o.status <> 'cancelled'
+    WHERE NOT o.status = 'cancelled'
 ),
 recent AS (
     SELECT product_id, sum(quantity) AS units FROM sold WHERE day > (SELECT max(day) FROM sold) - 30 GROUP BY product_id

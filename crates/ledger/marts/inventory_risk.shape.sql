@@ -1,7 +1,7 @@
 WITH sold AS (
     SELECT i.product_id, i.quantity, CAST(o.created_at AS DATE) AS day
     FROM shape.order_items i JOIN shape.orders o ON o.id = i.order_id
-    WHERE o.status IN ('pending', 'shipped', 'delivered')
+    WHERE NOT o.status = 'cancelled'
 ),
 recent AS (
     SELECT s.product_id, SUM(s.quantity) AS units

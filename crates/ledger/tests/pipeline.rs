@@ -222,18 +222,31 @@ impl Pipeline {
         }
         content.shape = current.into_values().flatten().map(lake_row).collect();
         content.shape_next = content.stage_next.clone();
-        for (mart, query) in [
-            ("daily_revenue", "SELECT '2024-02-29', count(*), '0.00' FROM orders WHERE status <> 'cancelled'"),
-            ("order_funnel", "SELECT status, count(*), sum(total)::text FROM orders GROUP BY 1"),
-        ] {
-            let rows = self.client.query(query, &[]).await.unwrap();
-            let rows = rows.iter().map(|row| {
-                vec![json!(row.get::<_, &str>(0)), json!(row.get::<_, i64>(1)), json!(row.get::<_, &str>(2))]
-            });
-            content.marts.insert(mart, rows.collect());
-        }
-        content.marts.insert("product_sales", Vec::new());
+        content.marts = self.marts().await;
         self.shared.lock().unwrap().content = content;
+    }
+
+    /// What the lake's marts hold: there is one customer, there are no products and payments, all orders are of one day.
+    async fn marts(&self) -> BTreeMap<&'static str, Vec<Vec<Value>>> {
+        let mut marts = BTreeMap::new();
+        for (mart, query) in [
+            ("daily_revenue", "json_build_array('2024-02-29', count(*), '0.00') FROM orders WHERE status <> 'cancelled'"),
+            ("order_funnel", "json_build_array(status, count(*), sum(total)::text) FROM orders GROUP BY 1"),
+            (
+                "customer_lifetime_value",
+                "json_build_array(1, NULL, count(*), 0, '0.00', '2024-02-29', '2024-02-29') FROM orders WHERE status <> 'cancelled'",
+            ),
+            ("cohort_retention", "json_build_array('2024-02-01', 0, 1, 1, '0.00')"),
+        ] {
+            let query = format!("SELECT cells::text FROM (SELECT {query}) AS mart(cells)");
+            let rows = self.client.query(&query, &[]).await.unwrap();
+            let cells = |row: &tokio_postgres::Row| -> Vec<Value> { serde_json::from_str(row.get(0)).unwrap() };
+            marts.insert(mart, rows.iter().map(cells).collect());
+        }
+        for without_rows in ["product_sales", "payment_health", "inventory_risk", "category_trend"] {
+            marts.insert(without_rows, Vec::new());
+        }
+        marts
     }
 
     /// Changes what the lake says.
