@@ -74,6 +74,9 @@ pub struct Settings {
     /// Folder of the SQL models.
     #[arg(long, env = "LAKE_MODELS_DIR", default_value = "models", global = true)]
     pub models: PathBuf,
+    /// Seconds that a build of one model may take.
+    #[arg(long, env = "LAKE_MODEL_TIME_MAX_S", default_value_t = 3600, global = true)]
+    pub model_time_max_s: u64,
     /// Source database that `lake test` reconciles with, such as `postgres://user:password@host/db`; not set: it does not.
     #[arg(long, env = "LAKE_SOURCE_URL", hide_env_values = true, global = true)]
     pub source_url: Option<Secret>,

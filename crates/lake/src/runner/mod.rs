@@ -8,7 +8,7 @@
 //! Promises: all models of a run read one set of snapshots of the sources, and of other models what this run made of that
 //! set; rows that fail a test with severity `error` are never visible; the snapshots a table was built from and the hash of
 //! its code are set in the commit that publishes its rows, so that nothing is built in vain; a model that fails does not stop
-//! its siblings, only what is made of it.
+//! its siblings, only what is made of it, and one without an end is ended.
 
 pub mod audit;
 pub mod build;
@@ -49,6 +49,8 @@ const SHARE_MAX: f64 = 0.5;
 /// A rejected model waits this long before it is built again, doubled each time.
 const REJECTED_WAIT_MIN: Duration = Duration::from_secs(1);
 const REJECTED_WAIT_MAX: Duration = Duration::from_secs(30);
+/// What a build of one model may take, unless told otherwise.
+const BUILD_TIME_MAX: Duration = Duration::from_secs(3600);
 
 /// Runs models. Clones share what it remembers, all of which can be lost.
 #[derive(Clone)]
@@ -62,6 +64,7 @@ pub struct Runner {
     /// Rows per data file of an incremental model.
     file_rows: usize,
     share_max: f64,
+    build_time_max: Duration,
     memory: Arc<Mutex<Memory>>,
 }
 
@@ -70,6 +73,8 @@ struct Memory {
     /// Inputs that were seen to make no difference, with the snapshot of the model that this is said of.
     same: HashMap<String, (Option<i64>, Inputs)>,
     rejected: HashMap<String, Rejected>,
+    /// Models that took too long, until when they are left alone, and the reason.
+    held: HashMap<String, (Instant, String)>,
 }
 
 /// A model that was rejected and waits.
@@ -115,8 +120,23 @@ impl Runner {
     #[must_use]
     pub fn new(tables: Tables, engine: &Engine, models: Arc<Models>, file_rows: usize) -> Self {
         let (sessions, history) = (Sessions::new(engine), History::new(tables.clone()));
-        let memory = Arc::default();
-        Self { tables, models, history, sessions, cluster: None, file_rows, share_max: SHARE_MAX, memory }
+        Self {
+            tables,
+            models,
+            history,
+            sessions,
+            cluster: None,
+            file_rows,
+            share_max: SHARE_MAX,
+            build_time_max: BUILD_TIME_MAX,
+            memory: Arc::default(),
+        }
+    }
+
+    /// As it is, with another limit to what a build of one model may take.
+    #[must_use]
+    pub fn within(self, build_time_max: Duration) -> Self {
+        Self { build_time_max, ..self }
     }
 
     /// Computes on a cluster what is built as a whole.
@@ -216,11 +236,16 @@ impl Runner {
             ended.insert(name.to_owned(), Ended::Bad);
             return true;
         }
+        if let Some(reason) = self.still_held(name) {
+            served.failed.insert(name.to_owned(), LakeError::Definite(reason));
+            ended.insert(name.to_owned(), Ended::Bad);
+            return true;
+        }
         let (runner, model, pinned) = (self.clone(), model.clone(), pinned.clone());
         running.spawn(async move {
             let build = Build { runner: &runner, model: &model, pinned: &pinned };
-            let outcome = Box::pin(build.run()).await;
-            (model.name.clone(), outcome)
+            let outcome = tokio::time::timeout(runner.build_time_max, Box::pin(build.run())).await;
+            (model.name.clone(), outcome.unwrap_or_else(|_| Err(runner.hold(&model.name))))
         });
         true
     }
@@ -270,9 +295,27 @@ impl Runner {
         memory.rejected.get(name).filter(|known| known.until > Instant::now()).map(|known| known.rejection.clone())
     }
 
-    /// What was rejected is built again by the next run.
+    /// Leaves alone for a while a model that took too long, so that its siblings get their turns.
+    fn hold(&self, name: &str) -> LakeError {
+        let limit = self.build_time_max;
+        let reason = format!(
+            "not built within {limit:?}, tried again after as long: give it more time (LAKE_MODEL_TIME_MAX_S) or less to do \
+             (materialized: incremental or partition)"
+        );
+        self.memory().held.insert(name.to_owned(), (Instant::now() + limit, reason.clone()));
+        LakeError::Definite(reason)
+    }
+
+    fn still_held(&self, name: &str) -> Option<String> {
+        let memory = self.memory();
+        memory.held.get(name).filter(|(until, _)| *until > Instant::now()).map(|(_, reason)| reason.clone())
+    }
+
+    /// What was rejected or took too long is built again by the next run.
     pub fn try_all(&self) {
-        self.memory().rejected.clear();
+        let mut memory = self.memory();
+        memory.rejected.clear();
+        memory.held.clear();
     }
 
     /// Publishes what was staged, or rejects it.

@@ -1,5 +1,7 @@
 //! Write, audit, publish: rows that fail a test are never visible, can be looked at, and are published once mended.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::{fixture::Lake, shop::Shop};
@@ -80,6 +82,39 @@ SELECT o.id AS id, o.customer_id AS customer_id FROM shape.orders AS o";
     assert_eq!(served.waiting["serve.waits"], "shape.nothing");
     let warnings = &served.built["serve.warned"].warnings;
     assert_eq!(warnings.iter().map(|verdict| verdict.failing).collect::<Vec<_>>(), [1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_takes_too_long_is_ended_and_its_siblings_go_on() {
+    let lake = Lake::new(100);
+    let mut shop = Shop::open(&lake).await;
+    let each: Vec<String> = (1..20).map(|of| format!("shape.orders AS o{of}")).collect();
+    let endless = format!("SELECT SUM(o1.id * o19.id) AS n FROM {}", each.join(" CROSS JOIN "));
+    let files = [
+        ("serve", "endless", endless.as_str()),
+        ("serve", "child", "SELECT n FROM serve.endless"),
+        ("serve", "brief", "SELECT COUNT(*) AS n FROM shape.orders"),
+    ];
+    let limit = Duration::from_secs(1);
+    let runner = lake.runner_of(models(&files)).within(limit);
+    let served = runner.run().await.unwrap();
+    let reason = served.failed["serve.endless"].to_string();
+    assert!(reason.starts_with("not built within 1s") && reason.contains("LAKE_MODEL_TIME_MAX_S"), "{reason}");
+    assert_eq!(served.skipped.keys().collect::<Vec<_>>(), ["serve.child"]);
+    assert_eq!(lake.sql("SELECT n FROM serve.brief").await, [json!([4])]);
+    // It is left alone for a while, and the others are as their inputs are.
+    let held = lake.runner_of(models(&files)).within(Duration::from_secs(3600));
+    held.hold("serve.endless");
+    shop.put("orders", "5|1|pending|1.00|2024-05-05 00:00:00");
+    shop.pump(&lake).await;
+    let served = held.run().await.unwrap();
+    assert!(served.failed["serve.endless"].to_string().starts_with("not built within 3600s"), "{served:?}");
+    assert_eq!(lake.sql("SELECT n FROM serve.brief").await, [json!([5])]);
+    // Until somebody asks.
+    let runner = runner.within(Duration::from_millis(100));
+    runner.try_all();
+    let reason = runner.run().await.unwrap().failed["serve.endless"].to_string();
+    assert!(reason.starts_with("not built within 100ms"), "{reason}");
 }
 
 #[tokio::test]
