@@ -1,10 +1,17 @@
 //! Encryption, access list and credentials, as the requests that reach the store show them.
 
+use std::io::{Read, Write as _};
+use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use openssl::{
+    pkey::PKey,
+    ssl::{SslAcceptor, SslMethod},
+    x509::X509,
+};
+use testkit::certificates::{Authority, Issued};
 use testkit::{HttpFault, HttpFaults, HttpRequest, wait_until};
-use tokio::io::AsyncReadExt as _;
 
 use crate::fixture::World;
 
@@ -143,31 +150,88 @@ async fn credentials_come_from_configuration_environment_and_profile_in_this_ord
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_web_identity_is_taken_to_the_token_service() {
+async fn a_web_identity_becomes_the_credentials_that_the_token_service_gives_for_it() {
     let mut world = World::new().await;
-    world.send(3, 0, true);
+    let watched = Watched::start(&world).await;
+    let url = watched.proxy.url();
+    world.send(9, 0, true);
     let folder = tempfile::tempdir().unwrap();
-    let token = folder.path().join("token");
+    let (token, trusted) = (folder.path().join("token"), folder.path().join("authority.pem"));
     std::fs::write(&token, "a.web.token").unwrap();
-    // The service is reached by TLS alone: a proxy sees who is asked for, and nothing of it.
-    let proxy = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let address = format!("http://{}", proxy.local_addr().unwrap());
-    let asked = tokio::spawn(async move {
-        let (mut client, _) = proxy.accept().await.unwrap();
-        let mut head = vec![0; 1024];
-        let read = client.read(&mut head).await.unwrap();
-        String::from_utf8_lossy(&head[..read]).into_owned()
-    });
+    let authority = Authority::new("an authority");
+    std::fs::write(&trusted, authority.pem()).unwrap();
+    let service = TokenService::start(&authority.issue("sts", &["sts.amazonaws.com", "sts.us-east-1.amazonaws.com"]));
     let environment = [
         ("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/sink"),
         ("AWS_WEB_IDENTITY_TOKEN_FILE", token.to_str().unwrap()),
         ("AWS_CONFIG_FILE", "/nowhere"),
         ("AWS_SHARED_CREDENTIALS_FILE", "/nowhere"),
-        ("HTTPS_PROXY", &address),
+        ("SSL_CERT_FILE", trusted.to_str().unwrap()),
+        ("HTTPS_PROXY", &service.proxy),
     ];
     let sink = world.sink(&environment).await;
     let chain = ("s3.credentials.provider.class", "com.amazonaws.auth.WebIdentityTokenCredentialsProvider");
-    world.register(&sink, &[chain]).await;
-    let asked = tokio::time::timeout(Duration::from_secs(60), asked).await.unwrap().unwrap();
-    assert!(asked.starts_with("CONNECT sts.") && asked.contains("amazonaws.com:443"), "{asked}");
+    world.register(&sink, &[("store.url", &url), chain]).await;
+    world.check().await;
+    let (tunnel, request) = service.asked.recv_timeout(Duration::from_secs(10)).unwrap();
+    assert!(tunnel.starts_with("CONNECT sts.") && tunnel.contains("amazonaws.com:443"), "{tunnel}");
+    for part in ["Action=AssumeRoleWithWebIdentity", "WebIdentityToken=a.web.token", "role%2Fsink"] {
+        assert!(request.contains(part), "{part}: {request}");
+    }
+    let put = watched.first("PUT", "/kafka/").await;
+    assert!(put.header("authorization").unwrap().contains("Credential=minio/"), "{put:?}");
+    assert_eq!(put.header("x-amz-security-token"), Some("for-a-while"));
+}
+
+/// AWS's token service, found through a proxy that is the service itself: it is reached by TLS alone, at a fixed name.
+struct TokenService {
+    proxy: String,
+    /// The request to the proxy, and that to the service.
+    asked: std::sync::mpsc::Receiver<(String, String)>,
+}
+
+impl TokenService {
+    const ANSWER: &str = "<AssumeRoleWithWebIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
+        <AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>minio</AccessKeyId>\
+        <SecretAccessKey>minio123</SecretAccessKey><SessionToken>for-a-while</SessionToken>\
+        <Expiration>2099-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleWithWebIdentityResult>\
+        </AssumeRoleWithWebIdentityResponse>";
+
+    fn start(identity: &Issued) -> Self {
+        let mut tls = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).unwrap();
+        tls.set_certificate(&X509::from_pem(identity.certificate.as_bytes()).unwrap()).unwrap();
+        tls.set_private_key(&PKey::private_key_from_pem(identity.key.as_bytes()).unwrap()).unwrap();
+        let (tls, listener) = (tls.build(), TcpListener::bind(("127.0.0.1", 0)).unwrap());
+        let proxy = format!("http://{}", listener.local_addr().unwrap());
+        let (said, asked) = std::sync::mpsc::channel();
+        // Ends with the test's process.
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                let mut client = client.unwrap();
+                let tunnel = request(&mut client);
+                client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+                // A client that thinks better of it is no failure here: the test waits for its credentials.
+                let Ok(mut client) = tls.accept(client) else { continue };
+                let request = request(&mut client);
+                let length = Self::ANSWER.len();
+                let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{}", Self::ANSWER);
+                let _ = client.write_all(answer.as_bytes());
+                let _ = said.send((tunnel, request));
+            }
+        });
+        Self { proxy, asked }
+    }
+}
+
+/// A request with its body.
+fn request(client: &mut impl Read) -> String {
+    let (mut bytes, mut byte) = (Vec::new(), [0]);
+    while !bytes.ends_with(b"\r\n\r\n") && client.read(&mut byte).unwrap_or(0) == 1 {
+        bytes.push(byte[0]);
+    }
+    let head = String::from_utf8_lossy(&bytes).to_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+    client.read_exact(&mut body).unwrap();
+    String::from_utf8_lossy(&[bytes, body].concat()).into_owned()
 }
