@@ -360,11 +360,28 @@ def snapshot(stack, table):
             sys.exit(f"bench: {topic} holds {found} records, expected {SNAPSHOT_ROWS}")
         say(f"snapshot, {engine}: " + ", ".join(f"{key} {value:.1f}" for key, value in facts[engine].items()))
         table.append(("snapshot", engine, facts[engine]))
-    list(stack.probe("topics", "bare").stdout)
-    bare = stack.ask("produce", f"{RELAY}_bulk.public.bulk", "bare", SNAPSHOT_ROWS)["facts"]
-    facts["bare"] = {"rows_s": SNAPSHOT_ROWS / bare["seconds"]}
-    table.append(("snapshot", "bare producer", facts["bare"]))
+    facts["copied"] = copied(stack)
+    table.append(("snapshot", "COPY alone", facts["copied"]))
+    # By our producer, and by librdkafka, which other programs than the JVM's are made with.
+    for name, options in ("bare producer", []), ("bare librdkafka", ["--librdkafka"]):
+        topic = name.replace(" ", "_")
+        list(stack.probe("topics", topic).stdout)
+        took = stack.ask("produce", f"{RELAY}_bulk.public.bulk", topic, SNAPSHOT_ROWS, *options)["facts"]
+        facts[name] = {"rows_s": SNAPSHOT_ROWS / took["seconds"]}
+        table.append(("snapshot", name, facts[name]))
     return facts
+
+
+def copied(stack):
+    """The table's rows from Postgres to /dev/null, by two readers as the relay has them: without it there is no snapshot."""
+    middle = int(stack.sql("SELECT relpages / 2 FROM pg_class WHERE relname = 'bulk'"))
+    halves = [f"COPY (SELECT * FROM bulk WHERE ctid {side} '({middle},0)'::tid) TO STDOUT" for side in ("<", ">=")]
+    begin = time.time()
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        readers = [subprocess.Popen(["psql", "-qX", stack.url(), "-c", half], stdout=nowhere) for half in halves]
+        if any([reader.wait() for reader in readers]):
+            sys.exit("bench: COPY failed")
+    return {"rows_s": SNAPSHOT_ROWS / (time.time() - begin)}
 
 
 def latency(stack, table):
@@ -395,9 +412,11 @@ def latency(stack, table):
 
     stack.sql("CREATE TABLE ticks (LIKE items INCLUDING ALL)")
     list(stack.probe("topics", "bare_latency").stdout)
-    bare("before")
+    # A broker that has just started answers several times more slowly.
+    stack.ask("transactions", "bare_latency", BARE_RATES[-1], SECONDS)
     for engine in [RELAY, DEBEZIUM] if PEER else [RELAY]:
         name = f"{engine}_ticks"
+        bare(f"before {engine}")
         topic, done = f"{name}.public.ticks", f"{name}.public.done"
         list(stack.probe("topics", topic, done).stdout)
         stack.start_worker(engine)
@@ -407,7 +426,7 @@ def latency(stack, table):
             measure(engine, name, f"{engine}{label}")
         stack.delete_connector(engine, name)
         stack.stop_worker(engine)
-    bare("after")
+        bare(f"after {engine}")
     return facts
 
 
@@ -433,7 +452,9 @@ def result(facts):
         "debezium_rss_mb": number(*inserts, DEBEZIUM, "mb"),
         "snapshot_rows_s": number("snapshot", RELAY, "rows_s"),
         "debezium_snapshot_rows_s": number("snapshot", DEBEZIUM, "rows_s"),
-        "bare_producer_rows_s": number("snapshot", "bare", "rows_s"),
+        "bare_producer_rows_s": number("snapshot", "bare producer", "rows_s"),
+        "bare_librdkafka_rows_s": number("snapshot", "bare librdkafka", "rows_s"),
+        "copy_rows_s": number("snapshot", "copied", "rows_s"),
         "snapshot_rss_mb": number("snapshot", RELAY, "mb"),
         "latency_p50_ms": number("latency", f"{RELAY}, 200/s", "p50"),
         "latency_p99_ms": number("latency", f"{RELAY}, 200/s", "p99"),

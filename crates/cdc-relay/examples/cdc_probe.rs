@@ -9,6 +9,12 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
+use rdkafka::{
+    ClientConfig,
+    error::RDKafkaErrorCode,
+    message::{Header, OwnedHeaders},
+    producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer},
+};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use topics::{
@@ -56,7 +62,14 @@ enum What {
     /// Single records, each in a Kafka transaction of its own.
     Transactions { topic: String, rate: u32, seconds: u32 },
     /// Sends records like those of a topic to another one.
-    Produce { from: String, to: String, records: usize },
+    Produce {
+        from: String,
+        to: String,
+        records: usize,
+        /// By librdkafka in place of our own producer.
+        #[arg(long)]
+        librdkafka: bool,
+    },
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -79,7 +92,7 @@ async fn main() {
             latency(&cluster, &postgres, &topic, &insert, (rate, seconds, connections)).await;
         }
         What::Transactions { topic, rate, seconds } => transactions(&cluster, &topic, rate, seconds).await,
-        What::Produce { from, to, records } => produce(&cluster, &from, &to, records).await,
+        What::Produce { from, to, records, librdkafka } => produce(&cluster, &from, &to, records, librdkafka).await,
     }
 }
 
@@ -251,26 +264,64 @@ async fn transactions(cluster: &Cluster, topic: &str, rate: u32, seconds: u32) {
     println!("{}", percentiles("commit", done.iter().map(|(_, sent, committed)| ms(*sent, *committed)).collect()));
 }
 
-async fn produce(cluster: &Cluster, from: &str, to: &str, records: usize) {
+async fn produce(cluster: &Cluster, from: &str, to: &str, records: usize, librdkafka: bool) {
     let (examples, _) = records_of(cluster, from, 100_000).await;
     assert!(!examples.is_empty(), "{from} is empty");
+    let (cluster, to) = (cluster.clone(), to.to_owned());
+    let sent = move || match librdkafka {
+        true => by_librdkafka(&cluster, &to, &examples, records),
+        false => by_ours(&cluster, &to, &examples, records),
+    };
+    let seconds = tokio::task::spawn_blocking(sent).await.unwrap();
+    println!("{}", json!({ "seconds": seconds, "records": records }));
+}
+
+fn by_ours(cluster: &Cluster, to: &str, examples: &[OwnedRecord], records: usize) -> f64 {
     let headers: Headers = examples[0].headers.iter().cloned().collect();
     let mut settings = TransactionSettings::new(format!("cdc-probe-{}", std::process::id()));
     // One transaction over all of it is none, as far as speed goes.
     settings.transaction_timeout = Duration::from_secs(600);
-    let (cluster, to) = (cluster.clone(), to.to_owned());
-    let took = tokio::task::spawn_blocking(move || {
-        let producer = TransactionalProducer::new(&cluster, settings, CancellationToken::new()).unwrap();
-        producer.init().unwrap();
-        producer.begin().unwrap();
-        let begin = Instant::now();
-        for record in examples.iter().cycle().take(records) {
-            let mut out = RecordOut::to(&to).headers(&headers);
-            (out.key, out.value) = (record.key.as_deref(), record.value.as_deref());
-            producer.send(out).unwrap();
-        }
-        producer.commit().unwrap();
-        begin.elapsed().as_secs_f64()
+    let producer = TransactionalProducer::new(cluster, settings, CancellationToken::new()).unwrap();
+    producer.init().unwrap();
+    producer.begin().unwrap();
+    let begin = Instant::now();
+    for record in examples.iter().cycle().take(records) {
+        let mut out = RecordOut::to(to).headers(&headers);
+        (out.key, out.value) = (record.key.as_deref(), record.value.as_deref());
+        producer.send(out).unwrap();
+    }
+    producer.commit().unwrap();
+    begin.elapsed().as_secs_f64()
+}
+
+/// As `topics/examples/producer_cost.rs` sets it up.
+fn by_librdkafka(cluster: &Cluster, to: &str, examples: &[OwnedRecord], records: usize) -> f64 {
+    let headers = examples[0].headers.iter().fold(OwnedHeaders::new(), |all, (key, value)| {
+        all.insert(Header { key, value: value.as_deref() })
     });
-    println!("{}", json!({ "seconds": took.await.unwrap(), "records": records }));
+    let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
+        .set("bootstrap.servers", cluster.bootstrap())
+        .set("transactional.id", format!("cdc-probe-librdkafka-{}", std::process::id()))
+        .set("transaction.timeout.ms", "600000")
+        .set("linger.ms", "5")
+        .set("batch.size", "1000000")
+        .set("batch.num.messages", "100000")
+        .set("queue.buffering.max.kbytes", "32768")
+        .set("compression.type", "lz4")
+        .create()
+        .unwrap();
+    producer.init_transactions(PATIENCE).unwrap();
+    producer.begin_transaction().unwrap();
+    let begin = Instant::now();
+    for record in examples.iter().cycle().take(records) {
+        let mut out = BaseRecord::<[u8], [u8]>::to(to).headers(headers.clone());
+        (out.key, out.payload) = (record.key.as_deref(), record.value.as_deref());
+        while let Err((error, again)) = producer.send(out) {
+            assert_eq!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::QueueFull), "{error}");
+            out = again;
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+    producer.commit_transaction(PATIENCE).unwrap();
+    begin.elapsed().as_secs_f64()
 }
