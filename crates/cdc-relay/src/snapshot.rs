@@ -47,6 +47,9 @@ use crate::{
 
 /// A Kafka transaction of the snapshot is committed at the latest after this: progress a crash must not lose.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(500);
+/// A Kafka transaction of the snapshot holds so many times what one of the stream does: rows wait for each commit, and nobody
+/// waits for these rows. Memory does not grow with it, as the producer sends what it has meanwhile.
+const TRANSACTION_BATCHES: usize = 4;
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What is to be read.
@@ -143,7 +146,7 @@ async fn write_batches(
                 false
             }
         };
-        let due = session.outbox.bytes() >= session.settings.batch_bytes_max
+        let due = session.outbox.bytes() >= session.settings.batch_bytes_max.saturating_mul(TRANSACTION_BATCHES)
             || session.outbox.opened_at().is_some_and(|opened| opened.elapsed() >= COMMIT_INTERVAL);
         if (ended || due) && !changed.is_empty() {
             let positions: Vec<_> =

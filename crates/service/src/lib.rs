@@ -11,6 +11,7 @@ pub mod failpoint;
 pub mod health;
 pub mod http;
 pub mod logs;
+mod memory;
 pub mod retry;
 pub mod tasks;
 
@@ -84,6 +85,7 @@ fn run_to_result<F>(name: &'static str, reader: Reader, body: F) -> anyhow::Resu
 where
     F: AsyncFnOnce(Context) -> anyhow::Result<()>,
 {
+    memory::one_arena_per_core();
     env::load()?;
     logs::init(reader)?;
     let metrics = PrometheusBuilder::new().install_recorder().context("set up metrics")?;

@@ -57,7 +57,7 @@ pub const DEFINITIONS: &[Definition] = &[
     defined("signal.kafka.bootstrap.servers", "STRING", Some(""), "Signals", "Brokers of the signal topic; the worker's when not given."),
     defined("signal.kafka.groupId", "STRING", Some("kafka-signal"), "Signals", "Debezium's consumer group: without a stored offset the topic is read from where it left off."),
     defined("commit.interval.ms", "INT", Some("10"), "Stream", "Longest Kafka transaction while changes keep coming."),
-    defined("batch.bytes.max", "INT", Some("4194304"), "Stream", "Largest Kafka transaction."),
+    defined("batch.bytes.max", "INT", Some("4194304"), "Stream", "Largest Kafka transaction of the stream; four times as much is one of a snapshot."),
     defined("topic.creation.default.partitions", "INT", Some("-1"), "Topics", "Partitions of new topics; -1: the broker's default."),
     defined("topic.creation.default.replication.factor", "INT", Some("-1"), "Topics", "Copies of new topics; -1: the broker's default."),
     defined("key.converter.schema.registry.url", "STRING", Some(""), "Converter", "Accepted; keys use the value converter's registry."),
