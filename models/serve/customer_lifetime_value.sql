@@ -16,14 +16,25 @@ tests:
   - expression: revenue >= 0
   - expression: first_day <= last_day
 --- */
+WITH sums AS (
+    SELECT
+        t.customer_id AS customer_id,
+        COUNT(t.order_id) AS orders,
+        SUM(t.units) AS units,
+        SUM(t.revenue) AS revenue,
+        MIN(t.day) AS first_day,
+        MAX(t.day) AS last_day
+    FROM shape.order_totals AS t
+    WHERE t.status <> 'cancelled'
+    GROUP BY t.customer_id
+)
 SELECT
     c.id AS customer_id,
     c.country AS country,
-    COUNT(t.order_id) AS orders,
-    CAST(COALESCE(SUM(t.units), 0) AS BIGINT) AS units,
-    CAST(COALESCE(SUM(t.revenue), 0) AS DECIMAL(18, 2)) AS revenue,
-    MIN(t.day) AS first_day,
-    MAX(t.day) AS last_day
+    COALESCE(s.orders, 0) AS orders,
+    CAST(COALESCE(s.units, 0) AS BIGINT) AS units,
+    CAST(COALESCE(s.revenue, 0) AS DECIMAL(18, 2)) AS revenue,
+    s.first_day AS first_day,
+    s.last_day AS last_day
 FROM shape.customers AS c
-LEFT JOIN shape.order_totals AS t ON t.customer_id = c.id AND t.status <> 'cancelled'
-GROUP BY c.id, c.country
+LEFT JOIN sums AS s ON s.customer_id = c.id

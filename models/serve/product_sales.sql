@@ -14,13 +14,24 @@ columns:
 tests:
   - expression: units >= orders AND revenue >= 0
 --- */
+-- Distinct orders are counted by themselves: beside sums they cost several times as much.
+WITH sums AS (
+    SELECT l.product_id AS product_id, SUM(l.quantity) AS units, SUM(l.amount) AS revenue
+    FROM shape.order_lines AS l
+    GROUP BY l.product_id
+),
+counts AS (
+    SELECT l.product_id AS product_id, COUNT(DISTINCT l.order_id) AS orders
+    FROM shape.order_lines AS l
+    GROUP BY l.product_id
+)
 SELECT
     p.id AS product_id,
     p.name AS name,
     p.category AS category,
-    CAST(COALESCE(SUM(l.quantity), 0) AS BIGINT) AS units,
-    CAST(COALESCE(SUM(l.amount), 0) AS DECIMAL(18, 2)) AS revenue,
-    COUNT(DISTINCT l.order_id) AS orders
+    CAST(COALESCE(s.units, 0) AS BIGINT) AS units,
+    CAST(COALESCE(s.revenue, 0) AS DECIMAL(18, 2)) AS revenue,
+    COALESCE(c.orders, 0) AS orders
 FROM shape.products AS p
-LEFT JOIN shape.order_lines AS l ON l.product_id = p.id
-GROUP BY p.id, p.name, p.category
+LEFT JOIN sums AS s ON s.product_id = p.id
+LEFT JOIN counts AS c ON c.product_id = p.id

@@ -16,15 +16,23 @@ columns:
 tests:
   - expression: lines >= 0 AND revenue >= 0
 --- */
+WITH sums AS (
+    SELECT
+        i.order_id AS order_id,
+        COUNT(i.id) AS lines,
+        SUM(i.quantity) AS units,
+        SUM(i.quantity * i.price_at_purchase) AS revenue
+    FROM shape.order_items AS i
+    GROUP BY i.order_id
+)
 SELECT
     o.id AS order_id,
     o.customer_id AS customer_id,
     o.status AS status,
     CAST(o.created_at AS DATE) AS day,
     o.total AS total,
-    COUNT(i.id) AS lines,
-    CAST(COALESCE(SUM(i.quantity), 0) AS BIGINT) AS units,
-    CAST(COALESCE(SUM(i.quantity * i.price_at_purchase), 0) AS DECIMAL(18, 2)) AS revenue
+    COALESCE(s.lines, 0) AS lines,
+    CAST(COALESCE(s.units, 0) AS BIGINT) AS units,
+    CAST(COALESCE(s.revenue, 0) AS DECIMAL(18, 2)) AS revenue
 FROM shape.orders AS o
-LEFT JOIN shape.order_items AS i ON i.order_id = o.id
-GROUP BY o.id, o.customer_id, o.status, CAST(o.created_at AS DATE), o.total
+LEFT JOIN sums AS s ON s.order_id = o.id

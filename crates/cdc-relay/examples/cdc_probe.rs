@@ -296,9 +296,10 @@ fn by_ours(cluster: &Cluster, to: &str, examples: &[OwnedRecord], records: usize
 
 /// As `topics/examples/producer_cost.rs` sets it up.
 fn by_librdkafka(cluster: &Cluster, to: &str, examples: &[OwnedRecord], records: usize) -> f64 {
-    let headers = examples[0].headers.iter().fold(OwnedHeaders::new(), |all, (key, value)| {
-        all.insert(Header { key, value: value.as_deref() })
-    });
+    let headers = examples[0]
+        .headers
+        .iter()
+        .fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value: value.as_deref() }));
     let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
         .set("bootstrap.servers", cluster.bootstrap())
         .set("transactional.id", format!("cdc-probe-librdkafka-{}", std::process::id()))

@@ -3,6 +3,7 @@
 mod catalog;
 mod cluster;
 mod compaction;
+mod digests;
 mod error;
 pub mod failpoint;
 #[doc(hidden)]

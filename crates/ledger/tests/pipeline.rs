@@ -230,7 +230,10 @@ impl Pipeline {
     async fn marts(&self) -> BTreeMap<&'static str, Vec<Vec<Value>>> {
         let mut marts = BTreeMap::new();
         for (mart, query) in [
-            ("daily_revenue", "json_build_array('2024-02-29', count(*), '0.00') FROM orders WHERE status <> 'cancelled'"),
+            (
+                "daily_revenue",
+                "json_build_array('2024-02-29', count(*), '0.00') FROM orders WHERE status <> 'cancelled'",
+            ),
             ("order_funnel", "json_build_array(status, count(*), sum(total)::text) FROM orders GROUP BY 1"),
             (
                 "customer_lifetime_value",

@@ -214,7 +214,8 @@ impl TokenService {
                 let Ok(mut client) = tls.accept(client) else { continue };
                 let request = request(&mut client);
                 let length = Self::ANSWER.len();
-                let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{}", Self::ANSWER);
+                let answer =
+                    format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{}", Self::ANSWER);
                 let _ = client.write_all(answer.as_bytes());
                 let _ = said.send((tunnel, request));
             }

@@ -3,7 +3,7 @@
 //! A [`Check`] is what the head declares. An [`Audit`] sees every row once and keeps, per check, how many rows fail and the
 //! first of them.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, BooleanArray},
@@ -15,6 +15,7 @@ use arrow::{
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::header::{ColumnTest, Expression, Header, Relationship, Severity, TableTest};
+use crate::digests::Digests;
 use crate::error::{LakeError, Result};
 
 /// Failing rows kept of a check.
@@ -144,7 +145,7 @@ impl Verdict {
 pub enum Aid {
     None,
     /// Hashes of the values a relationship may have, of the type of the column.
-    Values(HashSet<u128>),
+    Values(Digests),
     /// An expression, made for the rows' schema.
     Condition(std::sync::Arc<dyn datafusion::physical_expr::PhysicalExpr>),
 }
@@ -155,7 +156,7 @@ struct Running<'a> {
     aid: Aid,
     /// Columns it looks at, hashed as one.
     hasher: Option<Hasher>,
-    seen: HashSet<u128>,
+    seen: Digests,
     failing: u64,
     rows: Vec<String>,
 }
@@ -182,7 +183,7 @@ impl<'a> Audit<'a> {
                 }
                 _ => None,
             };
-            Ok(Running { check, aid, hasher, seen: HashSet::new(), failing: 0, rows: Vec::new() })
+            Ok(Running { check, aid, hasher, seen: Digests::default(), failing: 0, rows: Vec::new() })
         });
         Ok(Self { running: running.collect::<Result<_>>()?, rows: 0 })
     }

@@ -14,6 +14,7 @@ use iceberg::spec::ManifestEntryRef;
 
 use super::session::Session;
 use crate::{
+    digests::Digests,
     error::{LakeError, Result},
     models::{
         Model,
@@ -94,7 +95,7 @@ impl Auditor<'_> {
     }
 
     /// Hashes of the values that a column may have.
-    async fn values(&self, column: &str, to: &Relationship, schema: &SchemaRef) -> Result<HashSet<u128>> {
+    async fn values(&self, column: &str, to: &Relationship, schema: &SchemaRef) -> Result<Digests> {
         let missing = |what: &str| LakeError::definite(format!("{}: relationships: no {what}", self.model.file));
         let state = self.pinned.get(&to.to).ok_or_else(|| missing(&format!("table {}", to.to)))?;
         let field = state.metadata().current_schema().field_by_name(&to.column).map(|field| field.id);
@@ -102,7 +103,7 @@ impl Auditor<'_> {
         let own = schema.field_with_name(column).map_err(|_| missing(&format!("column {column}")))?;
         let only = Arc::new(arrow::datatypes::Schema::new(vec![own.clone()]));
         let hasher = Hasher::of(&[column.to_owned()], &only)?;
-        let mut known = HashSet::new();
+        let mut known = Digests::default();
         let mut batches = read_files(state, &state.files, vec![id], None)?;
         while let Some(batch) = batches.try_next().await? {
             let values = cast(batch.column(0), own.data_type())?;

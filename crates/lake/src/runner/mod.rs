@@ -44,7 +44,7 @@ use crate::{
     tables::{TableState, Tables, commit::now_ms, staged::Staged},
 };
 
-/// Beyond this share of an input's rows in changed files a model is computed as a whole.
+/// Beyond this share of its inputs' rows in changed files a model is computed as a whole.
 const SHARE_MAX: f64 = 0.5;
 /// A rejected model waits this long before it is built again, doubled each time.
 const REJECTED_WAIT_MIN: Duration = Duration::from_secs(1);

@@ -28,6 +28,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::plan::Inputs;
 use crate::{
+    digests::ByDigest,
     error::{LakeError, Result},
     models::header::Slice,
     shape::{
@@ -61,7 +62,7 @@ pub type Reads = BTreeMap<String, BTreeSet<String>>;
 pub struct Compare<'a> {
     pub tables: &'a Tables,
     pub pinned: &'a Pinned,
-    /// Beyond this share of an input's rows in changed files everything is computed.
+    /// Beyond this share of the inputs' rows in changed files everything is computed.
     pub share_max: f64,
 }
 
@@ -71,19 +72,24 @@ impl Compare<'_> {
     /// # Errors
     /// When storage fails.
     pub async fn in_vain(&self, before: &Inputs, now: &Inputs) -> Result<Option<&'static str>> {
-        for (input, _) in now.iter().filter(|(input, snapshot)| before.get(*input) != Some(*snapshot)) {
+        let (mut differ, mut all) = (0, 0);
+        for (input, snapshot) in now {
             let Some(state) = self.pinned.get(input) else { continue };
+            if before.get(input) == Some(snapshot) {
+                all += 2 * state.rows();
+                continue;
+            }
             let Some(old) = before.get(input).copied().flatten() else { return Ok(Some("an input had no rows yet")) };
             let Some(old) = self.tables.at(state, old).await? else {
                 return Ok(Some("the snapshot it was built from has expired"));
             };
             let (gone, come) = differing(&old, state);
             let rows = |files: &[ManifestEntryRef]| files.iter().map(|file| file.record_count()).sum::<u64>();
-            if (rows(&gone) + rows(&come)) as f64 > (old.rows() + state.rows()) as f64 * self.share_max {
-                return Ok(Some("most of an input lies in changed files"));
-            }
+            differ += rows(&gone) + rows(&come);
+            all += old.rows() + state.rows();
         }
-        Ok(None)
+        let most = differ as f64 > all as f64 * self.share_max;
+        Ok(most.then_some("most of the inputs' rows lie in changed files"))
     }
 
     /// The values of `slice` whose rows changed between `before` and `now`, in the columns that the model `reads`; `kind` is
@@ -191,7 +197,7 @@ struct Difference {
     place: usize,
     converter: Option<RowConverter>,
     columns: Vec<ArrayRef>,
-    rows: HashMap<u128, (i64, usize, usize)>,
+    rows: ByDigest<(i64, usize, usize)>,
 }
 
 impl Difference {

@@ -48,8 +48,7 @@ impl Both {
         let source = server.connect(&database).await;
         source.batch_execute(SCHEMA).await.unwrap();
         source.batch_execute(ROWS).await.unwrap();
-        let url =
-            format!("postgres://{}:{}@{}:{}/{database}", server.user, server.password, server.host, server.port);
+        let url = format!("postgres://{}:{}@{}:{}/{database}", server.user, server.password, server.host, server.port);
         let lake = Lake::new(100);
         let shop = Shop::open(&lake).await;
         let runner = lake.runner();
