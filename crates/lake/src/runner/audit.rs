@@ -3,10 +3,7 @@
 //! One scan for all of them. After a build by parts only the files that came are read: rows that passed are not looked at
 //! again, except for what must hold over the whole table.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::{compute::cast, datatypes::SchemaRef, record_batch::RecordBatch};
 use futures::TryStreamExt;

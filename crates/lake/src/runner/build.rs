@@ -32,6 +32,7 @@ use crate::{
     tables::{
         TableState,
         commit::Change,
+        equal_files::EqualFiles,
         schema::{arrow_schema, conform},
         staged::Staged,
         validate::replace_partitions,
@@ -284,7 +285,7 @@ impl Build<'_> {
         session.query(sql).await
     }
 
-    /// Writes a result as it comes, in files of `file_rows` rows; a partitioned one as a whole.
+    /// Writes a result as it comes, an incremental one in files of `file_rows` rows; a partitioned one as a whole.
     async fn write(
         &self,
         metadata: &iceberg::spec::TableMetadata,
@@ -292,39 +293,37 @@ impl Build<'_> {
     ) -> Result<(Vec<DataFile>, u64)> {
         let target = arrow_schema(metadata.current_schema())?;
         let io = self.runner.tables.file_io();
-        let (mut add, mut count) = (Vec::new(), 0);
+        let mut count = 0;
         if !metadata.default_partition_spec().is_unpartitioned() {
             let batches: Vec<RecordBatch> = stream.try_collect().await?;
             let batches = batches.iter().map(|batch| conform(batch, &target)).collect::<Result<Vec<_>>>()?;
             let rows = concat_batches(&target, &batches)?;
-            add = write_partitioned(metadata, io, &rows).await?;
-            return Ok((add, rows.num_rows() as u64));
+            return Ok((write_partitioned(metadata, io, &rows).await?, rows.num_rows() as u64));
         }
-        let limit = match self.model.header.materialized {
-            Materialized::Incremental(_) => self.runner.file_rows,
-            _ => usize::MAX,
-        };
-        let mut open: Option<(Files, usize)> = None;
-        while let Some(batch) = stream.try_next().await? {
-            let mut batch = conform(&batch, &target)?;
-            count += batch.num_rows() as u64;
-            while batch.num_rows() > 0 {
-                let (mut files, written) = match open.take() {
-                    Some(open) => open,
-                    None => (Files::create(metadata, io, None)?, 0),
-                };
-                let fits = batch.num_rows().min(limit - written);
-                files.write(batch.slice(0, fits)).await?;
-                batch = batch.slice(fits, batch.num_rows() - fits);
-                match written + fits < limit {
-                    true => open = Some((files, written + fits)),
-                    false => add.extend(files.close().await?),
-                }
+        if let Materialized::Incremental(_) = self.model.header.materialized {
+            let mut files = EqualFiles::new(metadata, io, self.runner.file_rows);
+            while let Some(batch) = stream.try_next().await? {
+                count += batch.num_rows() as u64;
+                files.write(conform(&batch, &target)?).await?;
             }
+            return Ok((files.close().await?, count));
         }
-        if let Some((files, _)) = open {
-            add.extend(files.close().await?);
+        let mut files: Option<Files> = None;
+        while let Some(batch) = stream.try_next().await? {
+            if batch.num_rows() == 0 {
+                continue;
+            }
+            count += batch.num_rows() as u64;
+            let files = match &mut files {
+                Some(files) => files,
+                none => none.insert(Files::create(metadata, io, None)?),
+            };
+            files.write(conform(&batch, &target)?).await?;
         }
+        let add = match files {
+            Some(files) => files.close().await?,
+            None => Vec::new(),
+        };
         Ok((add, count))
     }
 }

@@ -296,7 +296,7 @@ impl Runner {
     }
 
     /// Leaves alone for a while a model that took too long, so that its siblings get their turns.
-    fn hold(&self, name: &str) -> LakeError {
+    pub(crate) fn hold(&self, name: &str) -> LakeError {
         let limit = self.build_time_max;
         let reason = format!(
             "not built within {limit:?}, tried again after as long: give it more time (LAKE_MODEL_TIME_MAX_S) or less to do \

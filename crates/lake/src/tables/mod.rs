@@ -6,6 +6,7 @@
 
 pub mod commit;
 pub mod deletes;
+pub mod equal_files;
 pub mod manifests;
 pub mod order;
 pub mod read;
