@@ -234,7 +234,7 @@ impl Pipeline {
                 "daily_revenue",
                 "json_build_array('2024-02-29', count(*), '0.00') FROM orders WHERE status <> 'cancelled'",
             ),
-            ("order_funnel", "json_build_array(status, count(*), sum(total)::text) FROM orders GROUP BY 1"),
+            ("order_funnel", "json_build_array(status, count(*), sum(total)::text) FROM orders GROUP BY status"),
             (
                 "customer_lifetime_value",
                 "json_build_array(1, NULL, count(*), 0, '0.00', '2024-02-29', '2024-02-29') FROM orders WHERE status <> 'cancelled'",

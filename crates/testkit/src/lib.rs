@@ -13,6 +13,8 @@ mod proxy;
 mod servers;
 mod wait;
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 pub use binary::Binary;
 pub use http_faults::{HttpFault, HttpFaults, HttpRequest};
 pub use proxy::{Fault, Proxy, kafka_api};
@@ -29,6 +31,16 @@ pub fn fresh_name(prefix: &str) -> String {
 /// A TCP port on loopback that was free a moment ago.
 #[must_use]
 pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("bind a free port");
-    listener.local_addr().expect("read the free port").port()
+    // Below the ports that the kernel gives to outgoing connections, which may take one before its server listens; and not
+    // from where another process of tests begins.
+    const PORTS: std::ops::Range<u32> = 15_000..32_000;
+    static HANDED_OUT: AtomicU32 = AtomicU32::new(0);
+    let begin = std::process::id().wrapping_mul(613);
+    (0..PORTS.len())
+        .find_map(|_| {
+            let step = begin.wrapping_add(HANDED_OUT.fetch_add(1, Ordering::Relaxed));
+            let port = u16::try_from(PORTS.start + step % (PORTS.end - PORTS.start)).ok()?;
+            std::net::TcpListener::bind(("127.0.0.1", port)).is_ok().then_some(port)
+        })
+        .expect("a free port")
 }

@@ -90,7 +90,7 @@ fn the_page_of_the_models_is_drawn_and_its_boxes_lead_to_their_models() {
     let boxes = found["boxes"].as_array().unwrap();
     let of = |kind: &str| boxes.iter().filter(|found| found["kind"] == kind).count();
     assert_eq!((of("source"), of("shape"), of("serve")), (5, 2, 8));
-    assert_eq!(found["lines"], 17, "lines from each table to what is made of it");
+    assert_eq!(found["lines"], 16, "lines from each table to what is made of it");
     for model in boxes {
         assert_eq!(model["leads_to"], model["name"], "{model}");
         assert!(model["fits"] == true && model["seen"] == true, "{model}");
