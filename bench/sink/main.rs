@@ -4,7 +4,7 @@
 //! run, a consumer with the same fetch settings, a member of a group as well, write the values into one file. The clock runs
 //! from the connector's registration until every record is in an object and committed; files end each second, so that
 //! waiting for the end of the last ones weighs little. Sizes by environment: `BENCH_SINK_RECORDS`,
-//! `BENCH_SINK_RECORD_BYTES`, `BENCH_SINK_PARTITIONS`, `BENCH_SINK_TASKS`. The last line is one JSON object.
+//! `BENCH_SINK_RECORD_BYTES`, `BENCH_SINK_PARTITIONS`; `BENCH_SINK_TASKS` (2). The last line is one JSON object.
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};
@@ -156,7 +156,7 @@ impl Sink {
 
     /// Seconds from the connector's registration until the group has committed every record.
     async fn copy(&self, cluster: &Cluster, partitions: i32) -> Result<f64> {
-        let tasks = setting("BENCH_SINK_TASKS", 1).to_string();
+        let tasks = setting("BENCH_SINK_TASKS", 2).to_string();
         let config = serde_json::json!({ "name": CONNECTOR, "config": {
             "connector.class": "io.confluent.connect.s3.S3SinkConnector", "tasks.max": tasks, "topics": TOPIC,
             "s3.bucket.name": "raw", "s3.region": "us-east-1", "store.url": self.s3_url, "topics.dir": "bench",
