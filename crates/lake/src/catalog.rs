@@ -172,7 +172,11 @@ async fn accept(response: Response) -> Result<Response> {
     if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
         return Err(LakeError::away(SERVER, format!("{status}: {text}")));
     }
-    Err(LakeError::definite(format!("the Iceberg catalog answered {status}: {text}")))
+    let cure = match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => " (CATALOG_TOKEN is what the lake shows to it)",
+        _ => "",
+    };
+    Err(LakeError::definite(format!("the Iceberg catalog answered {status}: {text}{cure}")))
 }
 
 async fn error_text(response: Response) -> String {

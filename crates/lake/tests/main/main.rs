@@ -8,6 +8,7 @@ mod models;
 mod page;
 mod port;
 mod rig;
+mod token;
 #[allow(dead_code)]
 #[path = "../../src/tests/topic.rs"]
 mod topic;
