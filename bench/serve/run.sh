@@ -11,4 +11,4 @@ profile=${BENCH_PROFILE:-release}
 # In one go: for a part of the workspace cargo would compile shared dependencies again with other features.
 cargo build --locked --profile "$profile" --workspace --bins --examples
 [ "$profile" = dev ] && profile=debug
-HAUS_BIN=${HAUS_BIN:-$CARGO_TARGET_DIR/$profile} exec python3 bench/serve/bench.py
+HAUS_BIN=${HAUS_BIN:-$CARGO_TARGET_DIR/$profile} exec bench/serve/bench.py
