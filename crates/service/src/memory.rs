@@ -1,7 +1,7 @@
 //! One arena of the allocator per core, set at the start of [`crate::run`].
 //!
 //! glibc makes up to eight per core, as threads come, and each keeps what was once used in it. With one per core cdc-relay
-//! under a backlog of a million rows holds 35 MB in place of 43 and is no slower (bench/RESULTS.md).
+//! under a backlog of a million rows holds 36 MB in place of 43 and is no slower (bench/RESULTS.md).
 
 /// To be called before there are threads. Another C library than glibc is left as it is; so is one that was told by
 /// `GLIBC_TUNABLES` or `MALLOC_ARENA_MAX`.
