@@ -15,6 +15,8 @@ tests:
   - expression: months_since >= 0
   - expression: customers <= cohort_customers
 --- */
+-- A cohort is counted by those who ordered in its own month, which is the month of the first order of each of them: engines
+-- compute a query again wherever it is named, so that each is named once.
 WITH months AS (
     SELECT
         t.customer_id AS customer_id,
@@ -25,21 +27,24 @@ WITH months AS (
     GROUP BY t.customer_id, CAST(date_trunc('month', t.day) AS DATE)
 ),
 firsts AS (
-    SELECT m.customer_id AS customer_id, MIN(m.month) AS cohort FROM months AS m GROUP BY m.customer_id
+    SELECT t.customer_id AS customer_id, CAST(date_trunc('month', MIN(t.day)) AS DATE) AS cohort
+    FROM shape.order_totals AS t
+    WHERE t.status <> 'cancelled' AND t.day IS NOT NULL
+    GROUP BY t.customer_id
 ),
-sizes AS (
-    SELECT f.cohort AS cohort, COUNT(*) AS cohort_customers FROM firsts AS f GROUP BY f.cohort
+counts AS (
+    SELECT f.cohort AS cohort, m.month AS month, COUNT(*) AS customers, SUM(m.revenue) AS revenue
+    FROM months AS m
+    JOIN firsts AS f ON f.customer_id = m.customer_id
+    GROUP BY f.cohort, m.month
 )
 SELECT
-    f.cohort AS cohort,
+    c.cohort AS cohort,
     CAST(
-        (EXTRACT(YEAR FROM m.month) - EXTRACT(YEAR FROM f.cohort)) * 12
-        + EXTRACT(MONTH FROM m.month) - EXTRACT(MONTH FROM f.cohort) AS INT
+        (EXTRACT(YEAR FROM c.month) - EXTRACT(YEAR FROM c.cohort)) * 12
+        + EXTRACT(MONTH FROM c.month) - EXTRACT(MONTH FROM c.cohort) AS INT
     ) AS months_since,
-    s.cohort_customers AS cohort_customers,
-    COUNT(*) AS customers,
-    CAST(SUM(m.revenue) AS DECIMAL(18, 2)) AS revenue
-FROM months AS m
-JOIN firsts AS f ON f.customer_id = m.customer_id
-JOIN sizes AS s ON s.cohort = f.cohort
-GROUP BY f.cohort, m.month, s.cohort_customers
+    MAX(CASE WHEN c.month = c.cohort THEN c.customers END) OVER (PARTITION BY c.cohort) AS cohort_customers,
+    c.customers AS customers,
+    CAST(c.revenue AS DECIMAL(18, 2)) AS revenue
+FROM counts AS c

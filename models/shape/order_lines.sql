@@ -15,14 +15,21 @@ columns:
 tests:
   - expression: quantity > 0 AND amount >= 0
 --- */
+WITH placed AS (
+    SELECT
+        o.id AS id,
+        CAST(o.created_at AS DATE) AS day,
+        CAST(date_trunc('month', o.created_at) AS DATE) AS month
+    FROM shape.orders AS o
+    WHERE o.status <> 'cancelled'
+)
 SELECT
     i.order_id AS order_id,
     i.id AS line_id,
     i.product_id AS product_id,
-    CAST(o.created_at AS DATE) AS day,
-    CAST(date_trunc('month', o.created_at) AS DATE) AS month,
+    p.day AS day,
+    p.month AS month,
     i.quantity AS quantity,
     CAST(i.quantity * i.price_at_purchase AS DECIMAL(18, 2)) AS amount
 FROM shape.order_items AS i
-JOIN shape.orders AS o ON o.id = i.order_id
-WHERE o.status <> 'cancelled'
+JOIN placed AS p ON p.id = i.order_id

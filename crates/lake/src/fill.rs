@@ -85,7 +85,7 @@ impl Filling {
         let ident = layers::shape_table(topic).context("no topic of a table")?;
         let state = self.tables.load(&ident).await?.with_context(|| format!("{ident} is not there"))?;
         let schema = state.metadata().current_schema();
-        let codec = KeyCodec::new(schema, &arrow_schema(schema)?, &[KEY.to_owned()])?;
+        let codec = Arc::new(KeyCodec::new(schema, &arrow_schema(schema)?, &[KEY.to_owned()])?);
         let events = Events::of(events, &codec)?;
         let truncates = Truncates::of(state.metadata())?;
         let target = Target {

@@ -147,7 +147,8 @@ fn maintenance(settings: &Settings, tables: &Tables) -> Maintenance {
 fn runner(settings: &Settings, tables: &Tables, engine: &Engine) -> anyhow::Result<Runner> {
     let models = Arc::new(Models::load(&settings.models)?);
     let time_max = Duration::from_secs(settings.model_time_max_s.max(1));
-    let runner = Runner::new(tables.clone(), engine, models, settings.shape_file_rows.max(1)).within(time_max);
+    let runner =
+        Runner::new(tables.clone(), engine, models, runner::file_rows(settings.shape_file_rows)).within(time_max);
     Ok(match &settings.cluster.engine {
         EngineChoice::Local => runner,
         EngineChoice::Ballista(scheduler) => {

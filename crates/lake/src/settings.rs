@@ -80,7 +80,7 @@ pub struct Settings {
     /// Source database that `lake test` reconciles with, such as `postgres://user:password@host/db`; not set: it does not.
     #[arg(long, env = "LAKE_SOURCE_URL", hide_env_values = true, global = true)]
     pub source_url: Option<Secret>,
-    /// Rows per data file of shape tables, the unit of a rewrite.
+    /// Rows per data file of shape tables, the unit of a rewrite; files of incremental models have four times as many.
     #[arg(long, env = "LAKE_SHAPE_FILE_ROWS", default_value_t = crate::shape::FILE_ROWS, global = true)]
     pub shape_file_rows: usize,
     /// Shortest pause between two looks for new objects, milliseconds.

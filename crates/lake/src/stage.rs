@@ -258,6 +258,7 @@ impl Stage {
             return write_partitioned(metadata, self.tables.file_io(), &concat_batches(&schema, &batches)?).await;
         }
         let mut open: BTreeMap<i32, Files> = BTreeMap::new();
+        let rows_max = batches.iter().map(RecordBatch::num_rows).sum();
         for batch in batches {
             for (day, rows) in by_day(&schema::conform(&batch, &schema)?)? {
                 let files = match open.entry(day) {
@@ -268,7 +269,7 @@ impl Stage {
                             metadata.current_schema().clone(),
                             Struct::from_iter([Some(Literal::date(day))]),
                         );
-                        none.insert(Files::create(metadata, self.tables.file_io(), Some(key))?)
+                        none.insert(Files::of_rows(metadata, self.tables.file_io(), Some(key), rows_max)?)
                     }
                 };
                 files.write(rows).await?;

@@ -8,10 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 use service::Backoff;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -36,6 +38,7 @@ const ACTIVE_FOR: Duration = Duration::from_secs(15);
 const TOPICS_AT_ONCE: usize = 3;
 
 /// The lake's jobs and what they share.
+#[derive(Clone)]
 pub struct Jobs {
     pub stage: Stage,
     pub shape: Shape,
@@ -221,15 +224,19 @@ impl Watch {
             .filter(|(topic, _)| self.waiting.get(*topic).is_none_or(|waiting| waiting.until <= Instant::now()))
             .map(|(topic, partitions)| (topic.clone(), partitions.clone()))
             .collect();
-        let jobs = &self.jobs;
-        let done: Vec<(String, TopicPass)> = stream::iter(due)
-            .map(|(topic, partitions)| async move {
-                let done = topic_pass(jobs, &topic, &partitions).await;
+        let jobs = self.jobs.clone();
+        let passes = side_by_side(due, move |(topic, partitions)| {
+            let jobs = jobs.clone();
+            async move {
+                let done = topic_pass(&jobs, &topic, &partitions).await;
                 (topic, done)
-            })
-            .buffer_unordered(TOPICS_AT_ONCE)
-            .collect()
-            .await;
+            }
+        });
+        let done = match passes.await {
+            Ok(done) => done,
+            Err(error) => return self.failed("topics", &error, pass),
+        };
+        self.jobs.status.set("topics", Ok(()));
         for (topic, done) in done {
             pass.more |= done.behind;
             pass.staged_rows += done.rows;
@@ -364,49 +371,86 @@ async fn compact(jobs: &Jobs, topic: &str) -> Result<()> {
     Ok(())
 }
 
+/// Works on things in tasks of their own, [`TOPICS_AT_ONCE`] of them at a time, in no order. Dropped, it ends them.
+async fn side_by_side<T, R, F>(things: Vec<T>, work: impl Fn(T) -> F) -> Result<Vec<R>>
+where
+    R: Send + 'static,
+    F: Future<Output = R> + Send + 'static,
+{
+    let (mut waiting, mut running, mut done) = (things.into_iter(), JoinSet::new(), Vec::new());
+    loop {
+        while running.len() < TOPICS_AT_ONCE
+            && let Some(thing) = waiting.next()
+        {
+            running.spawn(work(thing));
+        }
+        let Some(ended) = running.join_next().await else { return Ok(done) };
+        done.push(ended.map_err(|error| LakeError::definite(format!("work on a topic ended badly: {error}")))?);
+    }
+}
+
+/// What one layer did of a topic.
+#[derive(Default)]
+struct Done {
+    rows: usize,
+    events: usize,
+    problem: Option<LakeError>,
+}
+
+/// Takes a layer of a topic to its end.
+async fn to_its_end(jobs: &Jobs, topic: &str, of_stage: bool) -> Done {
+    let mut done = Done::default();
+    loop {
+        match step(jobs, topic, of_stage, &mut done).await {
+            Ok(true) | Err(LakeError::Conflict { .. }) => {}
+            Ok(false) => return done,
+            Err(error) => {
+                done.problem.get_or_insert(error);
+                return done;
+            }
+        }
+    }
+}
+
+/// One commit; whether there was anything to commit.
+async fn step(jobs: &Jobs, topic: &str, of_stage: bool, done: &mut Done) -> Result<bool> {
+    if !of_stage {
+        let shaped = Box::pin(jobs.shape.run_topic(topic)).await?;
+        done.events += shaped.events;
+        return Ok(shaped.committed);
+    }
+    let partitions = jobs.stage.zone.partitions(topic).await?;
+    let staged = Box::pin(jobs.stage.run_topic(topic, &partitions)).await?;
+    done.rows += staged.rows;
+    if staged.objects == 0 {
+        done.problem = staged.problems().into_iter().next().map(LakeError::Definite);
+    }
+    Ok(staged.objects > 0)
+}
+
 /// Runs one layer to its end, once, for the commands `stage`, `shape` and `serve`. Returns what it did.
 ///
 /// # Errors
 /// The first problem, after everything else was done.
 pub async fn once(jobs: &Jobs, layer: &crate::settings::Command) -> Result<Value> {
     use crate::settings::Command;
-    let zone = &jobs.stage.zone;
-    let mut problem: Option<LakeError> = None;
-    let (mut rows, mut events) = (0, 0);
+    let of_stage = matches!(layer, Command::Stage);
     let topics: BTreeSet<String> = match layer {
-        Command::Stage | Command::Shape => zone.topics().await?.into_iter().collect(),
+        Command::Stage | Command::Shape => jobs.stage.zone.topics().await?.into_iter().collect(),
         _ => BTreeSet::new(),
     };
-    for topic in &topics {
-        loop {
-            let step = match layer {
-                Command::Stage => {
-                    let partitions = zone.partitions(topic).await?;
-                    Box::pin(jobs.stage.run_topic(topic, &partitions)).await.map(|staged| {
-                        rows += staged.rows;
-                        let stuck = staged.problems().into_iter().next();
-                        (staged.objects > 0, stuck.map(LakeError::Definite))
-                    })
-                }
-                _ => Box::pin(jobs.shape.run_topic(topic)).await.map(|shaped| {
-                    events += shaped.events;
-                    (shaped.committed, None)
-                }),
-            };
-            match step {
-                Ok((true, _)) | Err(LakeError::Conflict { .. }) => {}
-                Ok((false, stuck)) => {
-                    problem = problem.or(stuck);
-                    break;
-                }
-                Err(error) => {
-                    problem.get_or_insert(error);
-                    break;
-                }
-            }
-        }
+    let shared = jobs.clone();
+    let all = side_by_side(topics.into_iter().collect(), move |topic: String| {
+        let jobs = shared.clone();
+        async move { to_its_end(&jobs, &topic, of_stage).await }
+    });
+    let (mut rows, mut events, mut marts) = (0, 0, 0);
+    let mut problem: Option<LakeError> = None;
+    for done in all.await? {
+        rows += done.rows;
+        events += done.events;
+        problem = problem.or(done.problem);
     }
-    let mut marts = 0;
     if let Command::Serve = layer {
         let served = jobs.runner.run().await?;
         jobs.runner.history.write().await?;

@@ -3,23 +3,31 @@
 //! A [`Check`] is what the head declares. An [`Audit`] sees every row once and keeps, per check, how many rows fail and the
 //! first of them.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeSet, HashSet},
+    hash::Hash,
+    ops::Range,
+    sync::Arc,
+};
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, BooleanArray},
-    compute::cast,
-    datatypes::{DataType, Schema},
+    compute::{cast, partition},
+    datatypes::{DataType, Int32Type, Int64Type, Schema, SchemaRef},
     record_batch::RecordBatch,
     row::{RowConverter, SortField},
 };
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::header::{ColumnTest, Expression, Header, Relationship, Severity, TableTest};
+use super::members::Members;
 use crate::digests::Digests;
 use crate::error::{LakeError, Result};
 
 /// Failing rows kept of a check.
 pub const ROWS_KEPT_MAX: usize = 20;
+/// Rows of a group that are compared each with each; a greater one has a set.
+const GROUP_COMPARED_MAX: usize = 16;
 
 /// Something that must be true of a model's rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,17 +150,18 @@ impl Verdict {
 }
 
 /// What a check needs that is not in the rows.
+#[derive(Clone)]
 pub enum Aid {
     None,
-    /// Hashes of the values a relationship may have, of the type of the column.
-    Values(Digests),
+    /// The values a relationship may have.
+    Values(Arc<Members>),
     /// An expression, made for the rows' schema.
-    Condition(std::sync::Arc<dyn datafusion::physical_expr::PhysicalExpr>),
+    Condition(Arc<dyn datafusion::physical_expr::PhysicalExpr>),
 }
 
 /// A check under way.
-struct Running<'a> {
-    check: &'a Check,
+struct Running {
+    check: Check,
     aid: Aid,
     /// Columns it looks at, hashed as one.
     hasher: Option<Hasher>,
@@ -162,22 +171,22 @@ struct Running<'a> {
 }
 
 /// Looks at every row once.
-pub struct Audit<'a> {
-    running: Vec<Running<'a>>,
+pub struct Audit {
+    schema: SchemaRef,
+    running: Vec<Running>,
     rows: u64,
 }
 
-impl<'a> Audit<'a> {
+impl Audit {
     /// An audit of rows of `schema`.
     ///
     /// # Errors
     /// When a check names a column that is not there.
-    pub fn new(checks: Vec<(&'a Check, Aid)>, schema: &Schema) -> Result<Self> {
-        let running = checks.into_iter().map(|(check, aid)| {
+    pub fn new(checks: &[(Check, Aid)], schema: &SchemaRef) -> Result<Self> {
+        let running = checks.iter().cloned().map(|(check, aid)| {
             let hasher = match &check.rule {
                 Rule::Unique(columns) => Some(Hasher::of(columns, schema)?),
-                Rule::Relationships(column, _) => Some(Hasher::of(std::slice::from_ref(column), schema)?),
-                Rule::NotNull(column) | Rule::AcceptedValues(column, _) => {
+                Rule::NotNull(column) | Rule::AcceptedValues(column, _) | Rule::Relationships(column, _) => {
                     place(column, schema)?;
                     None
                 }
@@ -185,19 +194,52 @@ impl<'a> Audit<'a> {
             };
             Ok(Running { check, aid, hasher, seen: Digests::default(), failing: 0, rows: Vec::new() })
         });
-        Ok(Self { running: running.collect::<Result<_>>()?, rows: 0 })
+        Ok(Self { schema: schema.clone(), running: running.collect::<Result<_>>()?, rows: 0 })
     }
 
-    /// Looks at more rows.
+    /// Looks at more rows, whose columns are those of the schema in order.
     ///
     /// # Errors
     /// When a value cannot be read as its check wants it.
     pub fn see(&mut self, batch: &RecordBatch) -> Result<()> {
+        let batch = RecordBatch::try_new(self.schema.clone(), batch.columns().to_vec())?;
         self.rows += batch.num_rows() as u64;
         for running in &mut self.running {
-            running.see(batch)?;
+            running.see(&batch)?;
         }
         Ok(())
+    }
+
+    /// As [`Self::see`], of rows that come in groups with the same value of a column, all rows of a value together: values
+    /// that have to be unique with it need to be compared within a group only.
+    ///
+    /// # Errors
+    /// As [`Self::see`], and when there is no such column.
+    pub fn see_grouped(&mut self, batch: &RecordBatch, by: &str) -> Result<()> {
+        let batch = RecordBatch::try_new(self.schema.clone(), batch.columns().to_vec())?;
+        let column = place(by, &self.schema)?;
+        let groups = partition(std::slice::from_ref(batch.column(column)))?.ranges();
+        self.rows += batch.num_rows() as u64;
+        for running in &mut self.running {
+            match &running.check.rule {
+                Rule::Unique(columns) if columns.iter().any(|name| name == by) => {
+                    running.see_groups(&batch, column, &groups)?
+                }
+                _ => running.see(&batch)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in what an audit of the same checks found in other rows. Values that have to be unique are not compared between
+    /// the two: no row of one may have those of a row of the other.
+    pub fn absorb(&mut self, other: Self) {
+        self.rows += other.rows;
+        for (own, other) in self.running.iter_mut().zip(other.running) {
+            own.failing += other.failing;
+            own.rows.extend(other.rows);
+            own.rows.truncate(ROWS_KEPT_MAX);
+        }
     }
 
     /// The verdicts, once every row was seen.
@@ -208,7 +250,7 @@ impl<'a> Audit<'a> {
     }
 }
 
-impl Running<'_> {
+impl Running {
     fn see(&mut self, batch: &RecordBatch) -> Result<()> {
         let failing: Vec<usize> = match &self.check.rule {
             Rule::NotNull(column) => {
@@ -225,10 +267,9 @@ impl Running<'_> {
                 let seen = &mut self.seen;
                 (0..hashes.len()).filter(|&row| hashes[row].is_none_or(|hash| !seen.insert(hash))).collect()
             }
-            Rule::Relationships(..) => {
-                let hashes = self.hasher.as_ref().map(|hasher| hasher.hash(batch)).transpose()?.unwrap_or_default();
+            Rule::Relationships(column, _) => {
                 let Aid::Values(known) = &self.aid else { return Ok(()) };
-                (0..hashes.len()).filter(|&row| hashes[row].is_some_and(|hash| !known.contains(&hash))).collect()
+                known.strangers(batch.column(place(column, &batch.schema())?))?
             }
             Rule::Expression(_) => {
                 let Aid::Condition(condition) = &self.aid else { return Ok(()) };
@@ -240,6 +281,35 @@ impl Running<'_> {
             }
             Rule::RowCount { .. } | Rule::Freshness(_) | Rule::Reconcile(_) => return Ok(()),
         };
+        self.keep(batch, failing)
+    }
+
+    /// Rows that repeat one of their group, or have no value.
+    fn see_groups(&mut self, batch: &RecordBatch, by: usize, groups: &[Range<usize>]) -> Result<()> {
+        let Some(hasher) = &self.hasher else { return Ok(()) };
+        let others: Vec<&ArrayRef> = hasher.others(by).map(|column| batch.column(column)).collect();
+        let mut failing = Vec::new();
+        let without_nulls = batch.column(by).null_count() == 0 && others.iter().all(|column| column.null_count() == 0);
+        match others.as_slice() {
+            [] if without_nulls => failing.extend(groups.iter().flat_map(|group| group.start + 1..group.end)),
+            [other] if without_nulls && *other.data_type() == DataType::Int32 => {
+                repeated(groups, other.as_primitive::<Int32Type>().values(), &mut failing);
+            }
+            [other] if without_nulls && *other.data_type() == DataType::Int64 => {
+                repeated(groups, other.as_primitive::<Int64Type>().values(), &mut failing);
+            }
+            _ => {
+                let hashes = hasher.hash(batch)?;
+                repeated(groups, &hashes, &mut failing);
+                failing.extend((0..hashes.len()).filter(|&row| hashes[row].is_none()));
+                failing.sort_unstable();
+                failing.dedup();
+            }
+        }
+        self.keep(batch, failing)
+    }
+
+    fn keep(&mut self, batch: &RecordBatch, failing: Vec<usize>) -> Result<()> {
         self.failing += failing.len() as u64;
         for row in failing.into_iter().take(ROWS_KEPT_MAX - self.rows.len()) {
             self.rows.push(as_json(batch, row)?);
@@ -261,6 +331,18 @@ impl Running<'_> {
     }
 }
 
+/// Adds the rows whose value is that of a row before them in their group.
+fn repeated<T: Copy + Eq + Hash>(groups: &[Range<usize>], values: &[T], rows: &mut Vec<usize>) {
+    for group in groups {
+        if group.len() > GROUP_COMPARED_MAX {
+            let mut seen = HashSet::new();
+            rows.extend(group.clone().filter(|&row| !seen.insert(values[row])));
+        } else {
+            rows.extend(group.clone().filter(|&row| values[group.start..row].contains(&values[row])));
+        }
+    }
+}
+
 /// Hashes the values of some columns as one.
 pub struct Hasher {
     columns: Vec<usize>,
@@ -276,6 +358,11 @@ impl Hasher {
         let columns = names.iter().map(|name| place(name, schema)).collect::<Result<Vec<_>>>()?;
         let fields = columns.iter().map(|&column| SortField::new(schema.field(column).data_type().clone())).collect();
         Ok(Self { columns, converter: RowConverter::new(fields)? })
+    }
+
+    /// Its columns without one.
+    fn others(&self, but: usize) -> impl Iterator<Item = usize> {
+        self.columns.iter().copied().filter(move |&column| column != but)
     }
 
     /// A hash per row; `None` where a value is null.
@@ -319,8 +406,8 @@ mod tests {
     }
 
     fn verdicts(checks: &[Check], batches: &[RecordBatch]) -> Vec<(String, u64, Vec<String>)> {
-        let with_aid = checks.iter().map(|check| (check, Aid::None)).collect();
-        let mut audit = Audit::new(with_aid, &batches[0].schema()).unwrap();
+        let with_aid: Vec<_> = checks.iter().map(|check| (check.clone(), Aid::None)).collect();
+        let mut audit = Audit::new(&with_aid, &batches[0].schema()).unwrap();
         batches.iter().for_each(|batch| audit.see(batch).unwrap());
         audit.finish().into_iter().map(|verdict| (verdict.check, verdict.failing, verdict.rows)).collect()
     }
@@ -359,6 +446,56 @@ mod tests {
     fn a_test_of_a_column_that_is_not_there_is_an_error() {
         let check = Check { name: "x".into(), severity: Severity::Error, rule: Rule::NotNull("nothing".into()) };
         let rows = batch(&[Some(1)], &[None]);
-        assert!(Audit::new(vec![(&check, Aid::None)], &rows.schema()).is_err());
+        assert!(Audit::new(&[(check, Aid::None)], &rows.schema()).is_err());
+    }
+
+    #[test]
+    fn rows_in_groups_are_compared_within_them_and_found_as_without() {
+        let head = "/* ---\nkeys: [k, w]\ntests: [{unique: [w]}]\n--- */\nSELECT 1";
+        let (header, _) = super::super::header::split("m.sql", head).unwrap();
+        let checks: Vec<_> = declared(&header).into_iter().map(|check| (check, Aid::None)).collect();
+        let long = [(); GROUP_COMPARED_MAX + 4].map(|()| (Some(3), Some("c")));
+        let mut rows = vec![
+            (Some(1), Some("a")),
+            (Some(1), Some("b")),
+            (Some(1), Some("a")),
+            (Some(2), None),
+            (Some(2), Some("a")),
+        ];
+        rows.extend(long);
+        let (keys, words): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
+        let rows = batch(&keys, &words);
+        let found = |grouped: bool| {
+            let mut audit = Audit::new(&checks, &rows.schema()).unwrap();
+            if grouped {
+                audit.see_grouped(&rows, "k").unwrap()
+            } else {
+                audit.see(&rows).unwrap()
+            }
+            audit.finish()
+        };
+        assert_eq!(found(true), found(false));
+        assert!(found(true).iter().any(|verdict| verdict.check == "unique(k, w)" && verdict.failing == 21));
+    }
+
+    #[test]
+    fn audits_of_parts_say_together_what_one_of_all_says() {
+        let (header, _) = super::super::header::split(
+            "m.sql",
+            "/* ---\nkeys: [k]\ntests: [{row_count: {max: 29}}]\n--- */\nSELECT 1",
+        )
+        .unwrap();
+        let checks: Vec<_> = declared(&header).into_iter().map(|check| (check, Aid::None)).collect();
+        let part = |keys: &[Option<i32>]| {
+            let rows = batch(keys, &vec![None; keys.len()]);
+            let mut audit = Audit::new(&checks, &rows.schema()).unwrap();
+            audit.see(&rows).unwrap();
+            audit
+        };
+        let mut all = part(&[None; 15]);
+        all.absorb(part(&[None; 12]));
+        all.absorb(part(&[Some(1), Some(1), Some(2)]));
+        let found: Vec<_> = all.finish().iter().map(|verdict| (verdict.failing, verdict.rows.len())).collect();
+        assert_eq!(found, [(27, ROWS_KEPT_MAX), (28, ROWS_KEPT_MAX), (1, 0)], "not null, unique, row count");
     }
 }

@@ -7,6 +7,7 @@ pub mod checks;
 pub mod graph;
 pub mod header;
 pub mod lineage;
+pub mod members;
 pub mod page;
 pub mod select;
 pub mod sources;

@@ -93,6 +93,26 @@ impl SourceColumn {
     }
 }
 
+/// What is read of an envelope.
+const READ: [&str; 4] = ["before", "after", "source", "op"];
+/// What is read of its source block.
+const READ_OF_SOURCE: [&str; 4] = ["lsn", "txId", "ts_ms", "ts_us"];
+
+/// The schema of what is read of an envelope: the rest of each record, most of it text of the source block that is the same in
+/// every record, is skipped and never copied. `None` when the text is no schema of a record.
+#[must_use]
+pub fn read_schema(writer: &str) -> Option<String> {
+    let mut schema: Value = serde_json::from_str(writer).ok()?;
+    let fields = schema.get_mut("fields")?.as_array_mut()?;
+    let named = |field: &Value, names: &[&str]| field["name"].as_str().is_some_and(|name| names.contains(&name));
+    fields.retain(|field| named(field, &READ));
+    let source = fields.iter_mut().find(|field| field["name"] == "source")?;
+    if let Some(fields) = source["type"].get_mut("fields").and_then(Value::as_array_mut) {
+        fields.retain(|field| named(field, &READ_OF_SOURCE));
+    }
+    Some(schema.to_string())
+}
+
 /// The row's columns of an envelope schema (a record with `before`, `after`, `source` and `op`).
 ///
 /// # Errors

@@ -6,11 +6,14 @@
 use std::io::Cursor;
 
 use arrow::{array::Int64Array, record_batch::RecordBatch};
-use arrow_avro::reader::{ReaderBuilder, read_header_info};
+use arrow_avro::{
+    reader::{ReaderBuilder, read_header_info},
+    schema::AvroSchema,
+};
 use bytes::Bytes;
 
 use super::{
-    columns::{SourceColumn, envelope_columns},
+    columns::{SourceColumn, envelope_columns, read_schema},
     convert::stage_rows,
 };
 use crate::error::{LakeError, Result};
@@ -47,8 +50,11 @@ pub fn read(bytes: &Bytes, topic: &str, partition: i32, start_offset: i64) -> Re
     let info = read_header_info(Cursor::new(bytes.as_ref())).map_err(|error| damaged(error.to_string()))?;
     let schema = info.writer_schema().map_err(|error| damaged(error.to_string()))?.json_string;
     let columns = envelope_columns(&schema)?;
-    let reader = ReaderBuilder::new().with_batch_size(BATCH_ROWS).build(Cursor::new(bytes.as_ref()));
-    let reader = reader.map_err(|error| damaged(error.to_string()))?;
+    let mut builder = ReaderBuilder::new().with_batch_size(BATCH_ROWS);
+    if let Some(read) = read_schema(&schema) {
+        builder = builder.with_reader_schema(AvroSchema::new(read));
+    }
+    let reader = builder.build(Cursor::new(bytes.as_ref())).map_err(|error| damaged(error.to_string()))?;
     let said =
         Said::read(|key| reader.avro_header().get(key).map(|value| String::from_utf8_lossy(value).into_owned()))?;
     let mut offsets = said.offsets(start_offset);

@@ -2,7 +2,7 @@
 //! that failed a test.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -10,12 +10,14 @@ use std::{
 use arrow::{array::ArrayRef, compute::concat_batches, datatypes::Schema as ArrowSchema, record_batch::RecordBatch};
 use datafusion::execution::SendableRecordBatchStream;
 use futures::TryStreamExt;
-use iceberg::spec::DataFile;
+use iceberg::spec::{DataFile, TableMetadata};
+use tokio::task::JoinSet;
 
 use super::{
     Runner,
-    audit::Auditor,
+    audit::{Auditor, Seen},
     plan::{self, Inputs, Why},
+    ranges::{self, RangeBuild, ValueRange},
     session::{Session, whole},
     slices::{self, Compare, Reads, Touched},
     table,
@@ -24,17 +26,16 @@ use crate::{
     error::{LakeError, Result},
     models::{
         Model,
-        checks::Verdict,
+        checks::{Audit, Check, Verdict},
         header::{Materialized, Slice},
     },
     offsets::property,
     sql::Pinned,
     tables::{
         TableState,
-        commit::Change,
+        commit::{Change, Evolved},
         equal_files::EqualFiles,
         schema::{arrow_schema, conform},
-        staged::Staged,
         validate::replace_partitions,
         write::{Files, write_partitioned},
     },
@@ -115,6 +116,10 @@ struct Computed {
     change: Change,
     rows: u64,
     state: Arc<TableState>,
+    /// What the tests said of the rows on their way into files.
+    verdicts: Vec<Verdict>,
+    /// Tests that want the whole table.
+    left: Vec<Check>,
 }
 
 impl Build<'_> {
@@ -164,6 +169,7 @@ impl Build<'_> {
         why: &Why,
     ) -> Result<Option<Outcome>> {
         let session = self.runner.sessions.over(&whole(self.pinned)?)?;
+        let auditor = Auditor { model: self.model, session: &session, pinned: self.pinned };
         let mut by_parts = None;
         if let (Some(state), Some(slice), Why::Inputs(_), Some(before)) =
             (present, self.model.header.materialized.slice(), why, before)
@@ -173,13 +179,16 @@ impl Build<'_> {
                     self.runner.remember(self.model, state, now);
                     return Ok(None);
                 }
-                Touched::Values(values) => by_parts = self.by_parts(state, slice, &values).await?,
+                Touched::Values(values) => by_parts = self.by_parts(&auditor, state, slice, &values).await?,
                 Touched::All(reason) => tracing::debug!(model = self.model.name, reason, "building everything"),
             }
         }
         let mut computed = match by_parts {
             Some(computed) => computed,
-            None => self.in_full(&session, present).await?,
+            None => match self.ranges() {
+                Some((slice, ranges)) => self.in_ranges(&auditor, slice, ranges, present).await?,
+                None => self.in_full(&auditor, present).await?,
+            },
         };
         computed.change.properties = [
             (property::INPUTS.to_owned(), serde_json::json!(now).to_string()),
@@ -189,16 +198,9 @@ impl Build<'_> {
         computed.change.properties.extend(table::kept_by(self.model));
         let state = computed.state;
         let staged = self.runner.tables.stage(&state, computed.change).await?;
-        let verdicts = self.audit(&session, &state, &staged).await?;
+        let mut verdicts = computed.verdicts;
+        verdicts.extend(auditor.look(&staged.state, computed.left).await?);
         self.runner.conclude(self.model, &state, staged, verdicts, computed.how, computed.rows).await.map(Some)
-    }
-
-    async fn audit(&self, session: &Session, before: &TableState, staged: &Staged) -> Result<Vec<Verdict>> {
-        let known: HashSet<&str> = before.files.iter().map(|file| file.file_path()).collect();
-        let came: Vec<_> =
-            staged.state.files.iter().filter(|file| !known.contains(file.file_path())).cloned().collect();
-        let auditor = Auditor { model: self.model, session, pinned: self.pinned };
-        auditor.audit(&staged.state, &came).await
     }
 
     async fn touched(
@@ -221,7 +223,13 @@ impl Build<'_> {
     }
 
     /// Runs the query on the touched parts of the inputs, here: they are few; `None` when the table is not as parts need it.
-    async fn by_parts(&self, state: &Arc<TableState>, slice: &Slice, values: &ArrayRef) -> Result<Option<Computed>> {
+    async fn by_parts(
+        &self,
+        auditor: &Auditor<'_>,
+        state: &Arc<TableState>,
+        slice: &Slice,
+        values: &ArrayRef,
+    ) -> Result<Option<Computed>> {
         let mut providers = whole(self.pinned)?;
         for (input, column) in &slice.from {
             if let Some(state) = self.pinned.get(input) {
@@ -238,10 +246,15 @@ impl Build<'_> {
         let rows = concat_batches(&schema, &batches)?;
         let (tables, file_rows) = (&self.runner.tables, self.runner.file_rows);
         let count = rows.num_rows() as u64;
+        let ready = auditor.ready(state.metadata().current_schema(), Seen::Parts, Some(&rows)).await?;
+        let mut audit = ready.audit()?;
+        audit.see(&rows)?;
+        let (verdicts, left) = (audit.finish(), ready.left());
         if let Materialized::Incremental(_) = self.model.header.materialized {
             let replaced = slices::replace_rows(tables, state, &slice.by, values, &rows, file_rows).await?;
             let change = Change { remove: replaced.remove, add: replaced.add, ..Change::default() };
-            return Ok(Some(Computed { how: How::Incremental, change, rows: count, state: state.clone() }));
+            let state = state.clone();
+            return Ok(Some(Computed { how: How::Incremental, change, rows: count, state, verdicts, left }));
         }
         let partitions = slices::partitions(values)?;
         let add = write_partitioned(state.metadata(), tables.file_io(), &rows).await?;
@@ -249,15 +262,84 @@ impl Build<'_> {
         // A partition that has no rows any more goes, too.
         let gone = state.live().filter(|live| partitions.contains(live.partition));
         change.remove.extend(gone.map(|live| live.path.to_owned()));
-        Ok(Some(Computed { how: How::Partition, change, rows: count, state: state.clone() }))
+        Ok(Some(Computed { how: How::Partition, change, rows: count, state: state.clone(), verdicts, left }))
     }
 
-    async fn in_full(&self, session: &Session, present: Option<&Arc<TableState>>) -> Result<Computed> {
+    async fn in_full(&self, auditor: &Auditor<'_>, present: Option<&Arc<TableState>>) -> Result<Computed> {
         let stream = match self.model.header.materialized.slice() {
-            Some(slice) => self.rows(session, &sorted(self.model, slice)).await?,
-            None => self.rows(session, &self.model.sql).await?,
+            Some(slice) => self.rows(auditor.session, &sorted(self.model, slice)).await?,
+            None => self.rows(auditor.session, &self.model.sql).await?,
         };
-        let result: &ArrowSchema = &stream.schema();
+        let (state, evolved) = self.target(present, &stream.schema()).await?;
+        let metadata = evolved.as_ref().map_or(state.metadata(), |evolved| &evolved.metadata);
+        let ready = auditor.ready(metadata.current_schema(), Seen::All, None).await?;
+        let mut audit = ready.audit()?;
+        let (add, rows) = self.write(metadata, stream, &mut audit).await?;
+        let change = Change { remove: paths(&state), add, evolved, ..Change::default() };
+        Ok(Computed { how: How::Full, change, rows, state, verdicts: audit.finish(), left: ready.left() })
+    }
+
+    /// The ranges to build the model by, if that is better than in one go.
+    fn ranges(&self) -> Option<(&Slice, Vec<ValueRange>)> {
+        match &self.model.header.materialized {
+            Materialized::Incremental(slice) if self.runner.cluster.is_none() => {
+                ranges::plan(self.model, slice, self.pinned, self.runner.ranges).map(|ranges| (slice, ranges))
+            }
+            _ => None,
+        }
+    }
+
+    /// Builds everything range by range, a few at once.
+    async fn in_ranges(
+        &self,
+        auditor: &Auditor<'_>,
+        slice: &Slice,
+        ranges: Vec<ValueRange>,
+        present: Option<&Arc<TableState>>,
+    ) -> Result<Computed> {
+        let result = auditor.session.schema(&self.model.sql).await?;
+        let (state, evolved) = self.target(present, result.as_ref()).await?;
+        let metadata = evolved.as_ref().map_or(state.metadata(), |evolved| &evolved.metadata);
+        let ready = auditor.ready(metadata.current_schema(), Seen::AllByParts, None).await?;
+        let made = Arc::new(RangeBuild {
+            sql: self.model.sql.clone(),
+            slice: slice.clone(),
+            sessions: self.runner.sessions.on_one_core(),
+            pinned: self.model.inputs.iter().filter_map(|name| self.pinned.get_key_value(name)).map(owned).collect(),
+            metadata: metadata.clone(),
+            io: self.runner.tables.file_io().clone(),
+            file_rows: self.runner.file_rows,
+        });
+        let mut all = ready.audit()?;
+        let (mut add, mut rows) = (BTreeMap::new(), 0);
+        let mut running = JoinSet::new();
+        let mut waiting = ranges.into_iter().enumerate();
+        loop {
+            while running.len() < ranges::at_once()
+                && let Some((number, range)) = waiting.next()
+            {
+                let (made, audit) = (made.clone(), ready.audit()?);
+                running.spawn(async move { (number, made.range(range, audit).await) });
+            }
+            let Some(ended) = running.join_next().await else { break };
+            let (number, built) =
+                ended.map_err(|error| LakeError::definite(format!("the build of a range ended: {error}")))?;
+            let built = built?;
+            rows += built.rows;
+            all.absorb(built.audit);
+            add.insert(number, built.files);
+        }
+        let add = add.into_values().flatten().collect();
+        let change = Change { remove: paths(&state), add, evolved, ..Change::default() };
+        Ok(Computed { how: How::Full, change, rows, state, verdicts: all.finish(), left: ready.left() })
+    }
+
+    /// The model's table for rows of this schema, made if it is not there, and how it has to grow for them.
+    async fn target(
+        &self,
+        present: Option<&Arc<TableState>>,
+        result: &ArrowSchema,
+    ) -> Result<(Arc<TableState>, Option<Evolved>)> {
         if let Some(slice) = self.model.header.materialized.slice()
             && result.index_of(&slice.by).is_err()
         {
@@ -268,11 +350,7 @@ impl Build<'_> {
             None => table::create(&self.runner.tables, self.model, result).await?,
         };
         let evolved = table::evolution(&state, self.model, result)?;
-        let metadata = evolved.as_ref().map_or(state.metadata(), |evolved| &evolved.metadata);
-        let (add, rows) = self.write(metadata, stream).await?;
-        let remove = state.live().map(|file| file.path.to_owned()).collect();
-        let change = Change { remove, add, evolved, ..Change::default() };
-        Ok(Computed { how: How::Full, change, rows, state })
+        Ok((state, evolved))
     }
 
     /// Runs a query over whole inputs, on the cluster if there is one and it can.
@@ -288,15 +366,19 @@ impl Build<'_> {
     /// Writes a result as it comes, an incremental one in files of `file_rows` rows; a partitioned one as a whole.
     async fn write(
         &self,
-        metadata: &iceberg::spec::TableMetadata,
-        mut stream: SendableRecordBatchStream,
+        metadata: &TableMetadata,
+        stream: SendableRecordBatchStream,
+        audit: &mut Audit,
     ) -> Result<(Vec<DataFile>, u64)> {
         let target = arrow_schema(metadata.current_schema())?;
+        let mut stream = stream.map_err(LakeError::from).and_then(|batch| {
+            let batch = conform(&batch, &target).and_then(|batch| audit.see(&batch).map(|()| batch));
+            std::future::ready(batch)
+        });
         let io = self.runner.tables.file_io();
         let mut count = 0;
         if !metadata.default_partition_spec().is_unpartitioned() {
             let batches: Vec<RecordBatch> = stream.try_collect().await?;
-            let batches = batches.iter().map(|batch| conform(batch, &target)).collect::<Result<Vec<_>>>()?;
             let rows = concat_batches(&target, &batches)?;
             return Ok((write_partitioned(metadata, io, &rows).await?, rows.num_rows() as u64));
         }
@@ -304,7 +386,7 @@ impl Build<'_> {
             let mut files = EqualFiles::new(metadata, io, self.runner.file_rows);
             while let Some(batch) = stream.try_next().await? {
                 count += batch.num_rows() as u64;
-                files.write(conform(&batch, &target)?).await?;
+                files.write(batch).await?;
             }
             return Ok((files.close().await?, count));
         }
@@ -318,7 +400,7 @@ impl Build<'_> {
                 Some(files) => files,
                 none => none.insert(Files::create(metadata, io, None)?),
             };
-            files.write(conform(&batch, &target)?).await?;
+            files.write(batch).await?;
         }
         let add = match files {
             Some(files) => files.close().await?,
@@ -326,6 +408,14 @@ impl Build<'_> {
         };
         Ok((add, count))
     }
+}
+
+fn paths(state: &TableState) -> HashSet<String> {
+    state.live().map(|file| file.path.to_owned()).collect()
+}
+
+fn owned((name, state): (&String, &Arc<TableState>)) -> (String, Arc<TableState>) {
+    (name.clone(), state.clone())
 }
 
 /// The query, its rows in the order of the parts.

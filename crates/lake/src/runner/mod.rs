@@ -15,6 +15,7 @@ pub mod build;
 pub mod history;
 pub mod offline;
 pub mod plan;
+pub mod ranges;
 pub mod reconcile;
 pub mod session;
 pub mod slices;
@@ -27,12 +28,13 @@ use std::{
 };
 
 use iceberg::TableIdent;
-use tokio::task::JoinSet;
+use tokio::{sync::Semaphore, task::JoinSet};
 
 use self::{
     build::{Build, Built, How, Outcome, Rejection},
     history::History,
     plan::{Inputs, Why},
+    ranges::Limits,
     session::Sessions,
 };
 use crate::{
@@ -46,6 +48,10 @@ use crate::{
 
 /// Beyond this share of its inputs' rows in changed files a model is computed as a whole.
 const SHARE_MAX: f64 = 0.5;
+/// A model whose inputs have so many rows is a large one.
+const LARGE_ROWS: u64 = 1 << 20;
+/// Large models that are built at once: one computes while the other waits for storage; more would take each other's caches.
+const LARGE_AT_ONCE: usize = 2;
 /// A rejected model waits this long before it is built again, doubled each time.
 const REJECTED_WAIT_MIN: Duration = Duration::from_secs(1);
 const REJECTED_WAIT_MAX: Duration = Duration::from_secs(30);
@@ -64,6 +70,10 @@ pub struct Runner {
     /// Rows per data file of an incremental model.
     file_rows: usize,
     share_max: f64,
+    /// How incremental models are built as a whole.
+    ranges: Limits,
+    /// Turns of large models.
+    large: Arc<Semaphore>,
     build_time_max: Duration,
     memory: Arc<Mutex<Memory>>,
 }
@@ -115,6 +125,13 @@ enum Ended {
     Bad,
 }
 
+/// Rows per data file of an incremental model, where files of shape tables have so many: more, since they are read whole by
+/// what is made of them, and rewritten once a run rather than with each batch of changes.
+#[must_use]
+pub fn file_rows(of_shape: usize) -> usize {
+    of_shape.max(1).saturating_mul(4)
+}
+
 impl Runner {
     /// A runner of models over the engine's tables.
     #[must_use]
@@ -128,6 +145,8 @@ impl Runner {
             cluster: None,
             file_rows,
             share_max: SHARE_MAX,
+            ranges: Limits::default(),
+            large: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
             build_time_max: BUILD_TIME_MAX,
             memory: Arc::default(),
         }
@@ -151,6 +170,14 @@ impl Runner {
     #[must_use]
     pub fn always_by_parts(mut self) -> Self {
         self.share_max = f64::INFINITY;
+        self
+    }
+
+    /// Builds in ranges of so few rows, wherever the inputs' files lie.
+    #[cfg(test)]
+    #[must_use]
+    pub fn in_ranges_of(mut self, range_rows: u64) -> Self {
+        self.ranges = Limits { range_rows, read_share_max: f64::INFINITY };
         self
     }
 
@@ -243,11 +270,22 @@ impl Runner {
         }
         let (runner, model, pinned) = (self.clone(), model.clone(), pinned.clone());
         running.spawn(async move {
+            // Held until it ends; the semaphore is never closed.
+            let _turn = match runner.is_large(&model, &pinned) {
+                true => runner.large.acquire().await.ok(),
+                false => None,
+            };
             let build = Build { runner: &runner, model: &model, pinned: &pinned };
             let outcome = tokio::time::timeout(runner.build_time_max, Box::pin(build.run())).await;
             (model.name.clone(), outcome.unwrap_or_else(|_| Err(runner.hold(&model.name))))
         });
         true
+    }
+
+    /// Whether a model reads so much that it keeps the cores busy by itself.
+    fn is_large(&self, model: &Model, pinned: &Pinned) -> bool {
+        let rows = model.inputs.iter().filter_map(|input| pinned.get(input)).map(|state| state.rows());
+        rows.sum::<u64>() >= LARGE_ROWS
     }
 
     /// The snapshots this run reads: of the chosen models' inputs and of what their tests point to.

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::{
     catalog::{
         CatalogProvider, MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider, SchemaProvider,
@@ -41,6 +41,14 @@ impl Sessions {
             .with_default_catalog_and_schema(CATALOG, layers::SHAPE)
             .with_create_default_catalog_and_schema(false);
         let state = session_state(config, engine.runtime());
+        Self { base: Arc::new(state.build()) }
+    }
+
+    /// As these, for queries that run beside others of their kind: each on one core, so that none of its rows are shared out.
+    #[must_use]
+    pub fn on_one_core(&self) -> Self {
+        let config = self.base.config().clone().with_target_partitions(1);
+        let state = SessionStateBuilder::new_from_existing(self.base.as_ref().clone()).with_config(config);
         Self { base: Arc::new(state.build()) }
     }
 
@@ -82,6 +90,14 @@ impl Session {
     /// When it cannot run.
     pub async fn query(&self, sql: &str) -> Result<SendableRecordBatchStream> {
         Ok(self.context.sql_with_options(sql, read_only()).await?.execute_stream().await?)
+    }
+
+    /// What a query's rows are.
+    ///
+    /// # Errors
+    /// When it cannot be planned.
+    pub async fn schema(&self, sql: &str) -> Result<SchemaRef> {
+        Ok(self.context.sql_with_options(sql, read_only()).await?.create_physical_plan().await?.schema())
     }
 
     /// A query's plan for another process: optimised, so that what was a subquery has become a join, which can be sent.

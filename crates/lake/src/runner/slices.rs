@@ -24,6 +24,7 @@ use datafusion::{
 };
 use futures::TryStreamExt;
 use iceberg::spec::{DataFile, Literal, ManifestEntryRef, Struct};
+use tokio::task::JoinSet;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::plan::Inputs;
@@ -38,11 +39,14 @@ use crate::{
     sql::{Pinned, provider::LakeTable},
     tables::{
         TableState, Tables,
-        read::{collect_files, read_files},
+        read::read_files,
         schema::{arrow_schema, conform},
         write::write_batches,
     },
 };
+
+/// Groups of files that are rewritten at once; each holds its rows in memory.
+const GROUPS_AT_ONCE: usize = 4;
 
 /// Values of a model's column `by` whose parts are to be computed again.
 #[derive(Debug)]
@@ -302,34 +306,61 @@ pub async fn replace_rows(
     new: &RecordBatch,
     file_rows: usize,
 ) -> Result<Replaced> {
-    let codec = codec(state, by)?;
+    let codec = Arc::new(codec(state, by)?);
     let keys = keys(&codec, by, values)?;
     let places = places(&codec, by, &keys, new)?;
     let leaves: Vec<Leaf> = state.files.iter().map(|file| codec.leaf(file.data_file())).collect::<Result<_>>()?;
     let borrowed: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
-    let changed: HashSet<&[u8]> = borrowed.iter().copied().collect();
+    let groups = leaves::plan(&leaves, &borrowed, file_rows as u64);
+    let changed: Arc<HashSet<Vec<u8>>> = Arc::new(keys.iter().cloned().collect());
     let schema = arrow_schema(state.metadata().current_schema())?;
     let mut out = Replaced::default();
-    for group in leaves::plan(&leaves, &borrowed, file_rows as u64) {
+    let mut running: JoinSet<Result<Vec<DataFile>>> = JoinSet::new();
+    for group in groups {
+        while running.len() >= GROUPS_AT_ONCE {
+            out.add.extend(rewritten(&mut running).await?);
+        }
         let files: Vec<ManifestEntryRef> = group.leaves.iter().map(|&leaf| state.files[leaf].clone()).collect();
-        let mut kept = Vec::new();
-        for batch in collect_files(state, &files, None).await? {
-            let batch = conform(&batch, &schema)?;
-            let encoded = codec.rows(&batch)?;
-            let stays: BooleanArray = encoded.iter().map(|row| Some(!changed.contains(row.data()))).collect();
-            kept.push(filter_record_batch(&batch, &stays)?);
-        }
-        let of_group: UInt64Array = group.keys.iter().flat_map(|&key| places[key].iter().copied()).collect();
-        kept.push(take_record_batch(new, &of_group)?);
-        let sorted = codec.sorted(&concat_batches(&schema, &kept)?)?;
         out.remove.extend(files.iter().map(|file| file.file_path().to_owned()));
-        let mut from = 0;
-        for size in leaves::file_sizes(sorted.num_rows(), file_rows) {
-            out.add.extend(write_batches(state.metadata(), tables.file_io(), [sorted.slice(from, size)]).await?);
-            from += size;
-        }
+        let of_group: UInt64Array = group.keys.iter().flat_map(|&key| places[key].iter().copied()).collect();
+        let come = take_record_batch(new, &of_group)?;
+        let old = read_files(state, &files, schema_ids(state), None)?;
+        let (codec, changed, schema) = (codec.clone(), changed.clone(), schema.clone());
+        let (metadata, io) = (state.table.metadata_ref(), tables.file_io().clone());
+        running.spawn(async move {
+            let mut kept = vec![come];
+            let mut old = old;
+            while let Some(batch) = old.try_next().await? {
+                let batch = conform(&batch, &schema)?;
+                let encoded = codec.rows(&batch)?;
+                let stays: BooleanArray = encoded.iter().map(|row| Some(!changed.contains(row.data()))).collect();
+                kept.push(filter_record_batch(&batch, &stays)?);
+            }
+            let sorted = codec.sorted(&concat_batches(&schema, &kept)?)?;
+            let (mut written, mut from) = (Vec::new(), 0);
+            for size in leaves::file_sizes(sorted.num_rows(), file_rows) {
+                written.extend(write_batches(&metadata, &io, [sorted.slice(from, size)]).await?);
+                from += size;
+            }
+            Ok(written)
+        });
+    }
+    while !running.is_empty() {
+        out.add.extend(rewritten(&mut running).await?);
     }
     Ok(out)
+}
+
+/// The files of the next group that ends.
+async fn rewritten(running: &mut JoinSet<Result<Vec<DataFile>>>) -> Result<Vec<DataFile>> {
+    match running.join_next().await {
+        Some(ended) => ended.map_err(|error| LakeError::definite(format!("a rewrite ended: {error}")))?,
+        None => Ok(Vec::new()),
+    }
+}
+
+fn schema_ids(state: &TableState) -> Vec<i32> {
+    state.metadata().current_schema().as_struct().fields().iter().map(|field| field.id).collect()
 }
 
 /// Rows of `new` by key.
@@ -337,12 +368,14 @@ fn places(codec: &KeyCodec, by: &str, keys: &[Vec<u8>], new: &RecordBatch) -> Re
     let mut places = vec![Vec::new(); keys.len()];
     for (row, encoded) in codec.rows(new)?.iter().enumerate() {
         let found = keys.binary_search_by(|key| key.as_slice().cmp(encoded.data()));
-        let foreign = |_| {
-            LakeError::definite(format!("materialized: rows of one {by} made a row of another: `from` does not hold"))
-        };
-        places[found.map_err(foreign)?].push(row as u64);
+        places[found.map_err(|_| foreign(by))?].push(row as u64);
     }
     Ok(places)
+}
+
+/// A query does not keep to what its head says of it.
+pub(super) fn foreign(by: &str) -> LakeError {
+    LakeError::definite(format!("materialized: rows of one {by} made a row of another: `from` does not hold"))
 }
 
 /// Values as partitions of a table that is partitioned by their column alone.

@@ -139,7 +139,7 @@ impl Shape {
         let evolved = grown.map(|schema| evolve(&state, schema)).transpose()?;
         let metadata = evolved.as_ref().map_or(state.metadata(), |evolved| &evolved.metadata);
         let table_schema = metadata.current_schema();
-        let codec = KeyCodec::new(table_schema, &schema::arrow_schema(table_schema)?, key)?;
+        let codec = Arc::new(KeyCodec::new(table_schema, &schema::arrow_schema(table_schema)?, key)?);
         // Both tables usually stand at the same offsets: stage is read once for both.
         let events = match read {
             Some((known, events)) if known.ranges == span.ranges => events,

@@ -1,13 +1,21 @@
 //! Copy-on-write of a keyed table: the touched leaves without the changed keys' rows, plus their new rows, sorted by key.
 
-use std::collections::HashSet;
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use arrow::{
     array::{Array, AsArray, BooleanArray, RecordBatch, UInt64Array},
     compute::{concat_batches, filter_record_batch, not, take_record_batch},
     datatypes::SchemaRef,
 };
-use iceberg::spec::{DataFile, ManifestEntryRef, TableMetadata};
+use futures::{TryStreamExt, stream::BoxStream};
+use iceberg::{
+    io::FileIO,
+    spec::{DataFile, ManifestEntryRef, TableMetadata},
+};
+use tokio::task::JoinSet;
 
 use super::{
     events::Events,
@@ -17,10 +25,10 @@ use super::{
     unchanged,
 };
 use crate::{
-    error::Result,
+    error::{LakeError, Result},
     tables::{
         TableState, Tables,
-        read::collect_files,
+        read::read_files,
         schema::{arrow_schema, conform},
         write::write_batches,
     },
@@ -32,7 +40,7 @@ pub struct Target<'a> {
     pub state: &'a TableState,
     /// The table's metadata as they are after the commit.
     pub metadata: &'a TableMetadata,
-    pub codec: &'a KeyCodec,
+    pub codec: &'a Arc<KeyCodec>,
     /// Column that says whether a row is the current version of its key; rows that are not stay untouched.
     pub current_column: Option<&'a str>,
     pub rows_target: usize,
@@ -80,61 +88,135 @@ impl Target<'_> {
     ) -> Result<Rewritten> {
         let leaves: Vec<Leaf> = files.iter().map(|file| self.codec.leaf(file.data_file())).collect::<Result<_>>()?;
         let keys: Vec<&[u8]> = (0..events.chains.len()).map(|chain| events.key(chain)).collect();
-        let changed: HashSet<&[u8]> = keys.iter().copied().collect();
+        let work = Arc::new(Work {
+            io: self.tables.file_io().clone(),
+            metadata: self.metadata.clone(),
+            schema: self.schema()?,
+            codec: self.codec.clone(),
+            current_column: self.current_column.map(str::to_owned),
+            rows_target: self.rows_target,
+        });
         let mut out = Rewritten::default();
-        for group in leaves::plan(&leaves, &keys, self.rows_target as u64) {
-            self.rewrite_group(files, &group, &changed, new_rows, place, &mut out).await?;
+        let mut done: BTreeMap<usize, Option<RewrittenGroup>> = BTreeMap::new();
+        let mut running = JoinSet::new();
+        let groups = leaves::plan(&leaves, &keys, self.rows_target as u64);
+        for (number, group) in groups.iter().enumerate() {
+            while running.len() >= groups_at_once() {
+                ended(&mut running, &mut done).await?;
+            }
+            let (work, old, come) = (work.clone(), self.old(files, group)?, come(group, new_rows, place)?);
+            let changed: HashSet<Vec<u8>> = group.keys.iter().map(|&key| keys[key].to_vec()).collect();
+            running.spawn(async move { Ok((number, work.group(old, changed, come).await?)) });
+        }
+        while !running.is_empty() {
+            ended(&mut running, &mut done).await?;
+        }
+        for (number, group) in done {
+            let Some(mut group) = group else { continue };
+            out.remove.extend(groups[number].leaves.iter().map(|&leaf| files[leaf].file_path().to_owned()));
+            out.add.append(&mut group.files);
+            out.replaced.append(&mut group.replaced);
         }
         Ok(out)
     }
 
-    async fn rewrite_group(
+    fn old(
         &self,
         files: &[ManifestEntryRef],
         group: &Group,
-        changed: &HashSet<&[u8]>,
-        new_rows: &RecordBatch,
-        place: &[Option<usize>],
-        out: &mut Rewritten,
-    ) -> Result<()> {
-        let schema = self.schema()?;
+    ) -> Result<Option<BoxStream<'static, Result<RecordBatch>>>> {
         let of_group: Vec<ManifestEntryRef> = group.leaves.iter().map(|&leaf| files[leaf].clone()).collect();
-        let old = if of_group.is_empty() { Vec::new() } else { collect_files(self.state, &of_group, None).await? };
-        let mut kept = Vec::with_capacity(old.len() + 1);
-        let mut replaced = Vec::new();
-        for batch in old {
-            let batch = conform(&batch, &schema)?;
-            let gone = self.matches(&batch, changed)?;
-            if gone.true_count() > 0 {
-                replaced.push(filter_record_batch(&batch, &gone)?);
-                kept.push(filter_record_batch(&batch, &not(&gone)?)?);
-            } else {
-                kept.push(batch);
+        if of_group.is_empty() {
+            return Ok(None);
+        }
+        let ids = self.state.metadata().current_schema().as_struct().fields().iter().map(|field| field.id).collect();
+        read_files(self.state, &of_group, ids, None).map(Some)
+    }
+}
+
+/// The new rows of a group.
+fn come(group: &Group, new_rows: &RecordBatch, place: &[Option<usize>]) -> Result<RecordBatch> {
+    let rows: UInt64Array = group.keys.iter().filter_map(|&key| place[key]).map(|row| row as u64).collect();
+    Ok(take_record_batch(new_rows, &rows)?)
+}
+
+/// Groups that are rewritten at once: one more than there are cores, since each also waits for storage. Each holds its rows.
+fn groups_at_once() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from) + 1
+}
+
+type Running = JoinSet<Result<(usize, Option<RewrittenGroup>)>>;
+
+/// Takes in the next group that ends.
+async fn ended(running: &mut Running, done: &mut BTreeMap<usize, Option<RewrittenGroup>>) -> Result<()> {
+    if let Some(ended) = running.join_next().await {
+        let (number, group) = ended.map_err(|error| LakeError::definite(format!("a rewrite ended: {error}")))??;
+        done.insert(number, group);
+    }
+    Ok(())
+}
+
+/// What the rewrites of a table's groups have in common.
+struct Work {
+    io: FileIO,
+    metadata: TableMetadata,
+    schema: SchemaRef,
+    codec: Arc<KeyCodec>,
+    current_column: Option<String>,
+    rows_target: usize,
+}
+
+/// What took a group's place.
+struct RewrittenGroup {
+    files: Vec<DataFile>,
+    replaced: Vec<RecordBatch>,
+}
+
+impl Work {
+    /// Rewrites a group: its old rows without those of `changed` keys, and the rows that came. `None` when nothing is to be
+    /// written.
+    async fn group(
+        &self,
+        old: Option<BoxStream<'static, Result<RecordBatch>>>,
+        changed: HashSet<Vec<u8>>,
+        come: RecordBatch,
+    ) -> Result<Option<RewrittenGroup>> {
+        let (mut kept, mut replaced) = (Vec::new(), Vec::new());
+        if let Some(mut old) = old {
+            while let Some(batch) = old.try_next().await? {
+                let batch = conform(&batch, &self.schema)?;
+                let gone = self.matches(&batch, &changed)?;
+                if gone.true_count() > 0 {
+                    replaced.push(filter_record_batch(&batch, &gone)?);
+                    kept.push(filter_record_batch(&batch, &not(&gone)?)?);
+                } else {
+                    kept.push(batch);
+                }
             }
         }
-        let new: UInt64Array = group.keys.iter().filter_map(|&key| place[key]).map(|row| row as u64).collect();
-        if replaced.is_empty() && new.is_empty() {
+        if replaced.is_empty() && come.num_rows() == 0 {
             // Deletes of keys that were never there.
-            return Ok(());
+            return Ok(None);
         }
-        kept.push(unchanged::from_table(take_record_batch(new_rows, &new)?, &replaced, self.codec)?);
-        out.replaced.append(&mut replaced);
-        let sorted = self.codec.sorted(&concat_batches(&schema, &kept)?)?;
-        out.remove.extend(of_group.iter().map(|file| file.file_path().to_owned()));
-        let mut from = 0;
+        kept.push(unchanged::from_table(come, &replaced, &self.codec)?);
+        let sorted = self.codec.sorted(&concat_batches(&self.schema, &kept)?)?;
+        drop(kept);
+        let (mut files, mut from) = (Vec::new(), 0);
         for size in leaves::file_sizes(sorted.num_rows(), self.rows_target) {
-            let rows = sorted.slice(from, size);
-            out.add.extend(write_batches(self.metadata, self.tables.file_io(), [rows]).await?);
+            files.extend(write_batches(&self.metadata, &self.io, [sorted.slice(from, size)]).await?);
             from += size;
         }
-        Ok(())
+        Ok(Some(RewrittenGroup { files, replaced }))
     }
 
     /// Rows of changed keys (their current versions only, where versions are kept).
-    fn matches(&self, batch: &RecordBatch, changed: &HashSet<&[u8]>) -> Result<BooleanArray> {
+    fn matches(&self, batch: &RecordBatch, changed: &HashSet<Vec<u8>>) -> Result<BooleanArray> {
         let keys = self.codec.rows(batch)?;
-        let current =
-            self.current_column.and_then(|name| batch.column_by_name(name)).and_then(|column| column.as_boolean_opt());
+        let current = self
+            .current_column
+            .as_ref()
+            .and_then(|name| batch.column_by_name(name))
+            .and_then(|column| column.as_boolean_opt());
         let is_current = |row: usize| current.is_none_or(|current| current.is_valid(row) && current.value(row));
         Ok((0..batch.num_rows()).map(|row| Some(is_current(row) && changed.contains(keys.row(row).data()))).collect())
     }

@@ -6,6 +6,7 @@
 
 pub mod facts;
 pub mod format;
+mod owning;
 pub mod provider;
 pub mod scan;
 pub mod travel;
@@ -208,6 +209,7 @@ pub(crate) fn session_state(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> 
         .with_config(config)
         .with_runtime_env(runtime)
         .with_default_features()
+        .with_physical_optimizer_rule(Arc::new(owning::Owning))
         .with_physical_optimizer_rule(Arc::new(yielding::Yielding))
 }
 

@@ -97,3 +97,77 @@ impl EqualFiles {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use arrow::{
+        array::{ArrayRef, AsArray, Int32Array},
+        datatypes::Int32Type,
+    };
+    use iceberg::spec::{FormatVersion, PartitionSpec, PrimitiveType, SortOrder, TableMetadataBuilder};
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+    use super::*;
+    use crate::tables::schema::{Wanted, arrow_schema, build};
+
+    fn table() -> TableMetadata {
+        let schema = build(&[Wanted::new("n", PrimitiveType::Int, false)], &[]).unwrap();
+        let (spec, order) = (PartitionSpec::unpartition_spec(), SortOrder::unsorted_order());
+        let location = "memory:/table".to_owned();
+        TableMetadataBuilder::new(schema, spec, order, location, FormatVersion::V2, Default::default())
+            .unwrap()
+            .build()
+            .unwrap()
+            .metadata
+    }
+
+    async fn rows(io: &FileIO, file: &DataFile) -> Vec<i32> {
+        let bytes = io.new_input(file.file_path()).unwrap().read().await.unwrap();
+        let batches = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap().build().unwrap();
+        batches.flat_map(|batch| batch.unwrap().column(0).as_primitive::<Int32Type>().values().to_vec()).collect()
+    }
+
+    #[tokio::test]
+    async fn files_have_equal_numbers_of_rows_and_stay_in_their_order() {
+        let (metadata, io) = (table(), FileIO::new_with_memory());
+        let schema = arrow_schema(metadata.current_schema()).unwrap();
+        let mut files = EqualFiles::new(&metadata, &io, 10);
+        // More files than writers; batches smaller and larger than a file, and an empty one.
+        let mut next = 0;
+        for size in [3, 0, 9, 47, 1, 35] {
+            let numbers: ArrayRef = Arc::new(Int32Array::from_iter_values(next..next + size));
+            files.write(RecordBatch::try_new(schema.clone(), vec![numbers]).unwrap()).await.unwrap();
+            next += size;
+        }
+        let files = files.close().await.unwrap();
+        let counts: Vec<u64> = files.iter().map(DataFile::record_count).collect();
+        assert_eq!(counts, [10, 10, 10, 10, 10, 10, 10, 10, 10, 5]);
+        let mut all = Vec::new();
+        for file in &files {
+            all.extend(rows(&io, file).await);
+        }
+        assert_eq!(all, (0..95).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_written_is_an_error() {
+        let metadata = table();
+        let schema = arrow_schema(metadata.current_schema()).unwrap();
+        let nowhere = std::env::temp_dir().join(uuid::Uuid::now_v7().to_string());
+        std::fs::write(&nowhere, b"a file where a folder has to be").unwrap();
+        let location = format!("file://{}", nowhere.display());
+        let metadata = metadata.into_builder(None).set_location(location).build().unwrap().metadata;
+        let mut files = EqualFiles::new(&metadata, &FileIO::new_with_fs(), 1);
+        let numbers: ArrayRef = Arc::new(Int32Array::from_iter_values(0..9));
+        let written = files.write(RecordBatch::try_new(schema, vec![numbers]).unwrap()).await;
+        assert!(written.is_err() || files.close().await.is_err());
+        std::fs::remove_file(&nowhere).unwrap();
+    }
+
+    #[tokio::test]
+    async fn no_rows_are_no_files() {
+        let files = EqualFiles::new(&table(), &FileIO::new_with_memory(), 10);
+        assert!(files.close().await.unwrap().is_empty());
+    }
+}

@@ -4,8 +4,9 @@
 //! rely on it whatever made the rows.
 
 use arrow::{
-    array::{ArrayRef, RecordBatch},
+    array::{Array, ArrayRef, AsArray, RecordBatch},
     compute::SortOptions,
+    datatypes::{DataType, Date32Type, Int32Type, Int64Type},
     row::{OwnedRow, RowConverter, SortField as RowField},
 };
 use iceberg::spec::{NullOrder, Schema, SortDirection, SortField, SortOrder, TableMetadata, Transform};
@@ -37,8 +38,24 @@ pub struct InOrder {
     converter: RowConverter,
     /// Places of the sort columns in the table's schema.
     columns: Vec<usize>,
+    /// All of them ascend.
+    ascending: bool,
     last: Option<OwnedRow>,
     kept: bool,
+}
+
+/// Whether no value is less than the one before it; `None` where that is not as cheap to tell as by comparing numbers.
+#[must_use]
+pub fn ascends(values: &ArrayRef) -> Option<bool> {
+    if values.null_count() > 0 {
+        return None;
+    }
+    match values.data_type() {
+        DataType::Int32 => Some(values.as_primitive::<Int32Type>().values().is_sorted()),
+        DataType::Int64 => Some(values.as_primitive::<Int64Type>().values().is_sorted()),
+        DataType::Date32 => Some(values.as_primitive::<Date32Type>().values().is_sorted()),
+        _ => None,
+    }
 }
 
 impl InOrder {
@@ -64,7 +81,8 @@ impl InOrder {
             columns.push(place);
             fields.push(RowField::new_with_options(arrow.field(place).data_type().clone(), options));
         }
-        Ok(Some(Self { order_id, converter: RowConverter::new(fields)?, columns, last: None, kept: true }))
+        let ascending = order.fields.iter().all(|field| field.direction == SortDirection::Ascending);
+        Ok(Some(Self { order_id, converter: RowConverter::new(fields)?, columns, ascending, last: None, kept: true }))
     }
 
     /// Rows that are written next.
@@ -76,6 +94,17 @@ impl InOrder {
             return Ok(());
         }
         let columns: Vec<ArrayRef> = self.columns.iter().map(|&place| rows.column(place).clone()).collect();
+        if let [column] = columns.as_slice()
+            && self.ascending
+            && let Some(in_order) = ascends(column)
+        {
+            // Only the ends are compared with the rows before and after.
+            let ends = [column.slice(0, 1), column.slice(column.len() - 1, 1)];
+            let first = self.converter.convert_columns(&ends[..1])?;
+            self.kept = in_order && self.last.as_ref().is_none_or(|last| last.row() <= first.row(0));
+            self.last = Some(self.converter.convert_columns(&ends[1..])?.row(0).owned());
+            return Ok(());
+        }
         let keys = self.converter.convert_columns(&columns)?;
         let first = keys.row(0);
         self.kept = self.last.as_ref().is_none_or(|last| last.row() <= first)

@@ -44,7 +44,21 @@ impl Files {
     /// # Errors
     /// When the table's locations cannot be made.
     pub fn create(metadata: &TableMetadata, io: &FileIO, partition: Option<PartitionKey>) -> Result<Self> {
-        let parquet = ParquetWriterBuilder::new(properties(metadata), metadata.current_schema().clone());
+        Self::of_rows(metadata, io, partition, ROW_GROUP_ROWS_MAX)
+    }
+
+    /// As [`Self::create`], for `rows_max` rows in all: bloom filters begin no larger than these need, so that they stay in the
+    /// processor's caches.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub fn of_rows(
+        metadata: &TableMetadata,
+        io: &FileIO,
+        partition: Option<PartitionKey>,
+        rows_max: usize,
+    ) -> Result<Self> {
+        let parquet = ParquetWriterBuilder::new(properties(metadata, rows_max), metadata.current_schema().clone());
         let names = DefaultFileNameGenerator::new(uuid::Uuid::now_v7().to_string(), None, DataFileFormat::Parquet);
         let locations = DefaultLocationGenerator::new(metadata)?;
         let rolling = RollingFileWriterBuilder::new(parquet, FILE_BYTES_MAX, io.clone(), locations, names);
@@ -92,7 +106,8 @@ pub fn bloom_filters(columns: &[String]) -> impl Iterator<Item = (String, String
 
 /// Files of a keyed table are rewritten often: what costs time and helps little is left out. Dictionaries pay for text
 /// (few distinct values); numbers are mostly keys and times, which zstd packs as well. Statistics are per file.
-fn properties(metadata: &TableMetadata) -> WriterProperties {
+fn properties(metadata: &TableMetadata, rows_max: usize) -> WriterProperties {
+    let distinct_max = rows_max.clamp(1, ROW_GROUP_ROWS_MAX) as u64;
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS_MAX))
@@ -106,8 +121,11 @@ fn properties(metadata: &TableMetadata) -> WriterProperties {
     }
     for (name, value) in metadata.properties() {
         if let Some(column) = name.strip_prefix(BLOOM_FILTER) {
-            // Its size follows from the file's rows: the writer folds it when the row group ends.
+            // Its size follows from the file's values: the writer folds it when the row group ends.
             properties = properties.set_column_bloom_filter_enabled(ColumnPath::from(column), value == "true");
+            if value == "true" {
+                properties = properties.set_column_bloom_filter_ndv(ColumnPath::from(column), distinct_max);
+            }
         }
     }
     properties.build()
@@ -122,19 +140,15 @@ pub async fn write_batches(
     io: &FileIO,
     batches: impl IntoIterator<Item = RecordBatch>,
 ) -> Result<Vec<DataFile>> {
-    let mut files: Option<Files> = None;
-    for batch in batches.into_iter().filter(|batch| batch.num_rows() > 0) {
-        if files.is_none() {
-            files = Some(Files::create(metadata, io, None)?);
-        }
-        if let Some(files) = &mut files {
-            files.write(batch).await?;
-        }
+    let batches: Vec<RecordBatch> = batches.into_iter().filter(|batch| batch.num_rows() > 0).collect();
+    if batches.is_empty() {
+        return Ok(Vec::new());
     }
-    match files {
-        Some(files) => files.close().await,
-        None => Ok(Vec::new()),
+    let mut files = Files::of_rows(metadata, io, None, batches.iter().map(RecordBatch::num_rows).sum())?;
+    for batch in batches {
+        files.write(batch).await?;
     }
+    files.close().await
 }
 
 /// Writes rows to files of the default partition spec, whatever it is; their order is kept within each partition.
@@ -153,7 +167,7 @@ pub async fn write_partitioned(metadata: &TableMetadata, io: &FileIO, rows: &Rec
     let splitter = RecordBatchPartitionSplitter::try_new_with_computed_values(schema, spec.clone())?;
     let mut written = Vec::new();
     for (key, rows) in splitter.split(rows)? {
-        let mut files = Files::create(metadata, io, Some(key))?;
+        let mut files = Files::of_rows(metadata, io, Some(key), rows.num_rows())?;
         files.write(rows).await?;
         written.extend(files.close().await?);
     }

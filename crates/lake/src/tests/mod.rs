@@ -7,6 +7,7 @@ mod fixture;
 mod golden;
 mod logic;
 mod maintain;
+mod memory;
 mod others;
 mod parts;
 mod port;

@@ -94,6 +94,71 @@ proptest! {
     }
 }
 
+/// Everything computed range by range is what it is when it is computed in one go.
+async fn in_ranges(events: Vec<Event>, file_rows: usize, range_rows: u64) -> Result<(), TestCaseError> {
+    let lake = Lake::new(file_rows);
+    let mut shop = Shop::open(&lake).await;
+    events.iter().for_each(|event| apply(&mut shop, event));
+    shop.pump(&lake).await;
+    let runner = lake.runner().in_ranges_of(range_rows);
+    let served = runner.run().await.unwrap();
+    prop_assert!(served.is_whole(), "{served:?}");
+    all_equal(&lake, &runner.models).await
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 6, max_shrink_iters: 40, ..ProptestConfig::default() })]
+
+    #[test]
+    fn ranges_are_the_whole(
+        events in prop::collection::vec(event(), 1..60), file_rows in 2_usize..8, range_rows in 1_u64..20,
+    ) {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(in_ranges(events, file_rows, range_rows))?;
+    }
+}
+
+#[tokio::test]
+async fn a_model_is_built_by_ranges_where_its_inputs_lie_in_order_and_a_dirty_row_is_found_in_any() {
+    let lake = Lake::new(4);
+    let mut shop = Shop::open(&lake).await;
+    for id in 1..=40 {
+        shop.put("orders", &format!("{id}|{}|pending|1.00|2024-05-03 00:00:00", 1 + id * 7 % 41));
+        shop.put("order_items", &format!("{id}|{id}|1|1|1.00"));
+    }
+    shop.pump(&lake).await;
+    let head = |test: &str| {
+        let slice = "{incremental: {by: order_id, from: {shape.orders: id, shape.order_items: order_id}}}";
+        format!("/* ---\nmaterialized: {slice}\nkeys: [order_id]\ntests: [{test}]\n--- */\n")
+    };
+    let sql = "SELECT o.id AS order_id, COUNT(i.id) AS lines FROM shape.orders AS o \
+               LEFT JOIN shape.order_items AS i ON i.order_id = o.id GROUP BY o.id";
+    let models = |test: &str| Models::parse([("shape", "counted".to_owned(), format!("{}{sql}", head(test)))]).unwrap();
+    let runner = lake.runner_of(models("{row_count: {min: 40, max: 40}}")).in_ranges_of(16);
+    let model = runner.models.get("shape.counted").unwrap();
+    let pinned = runner.pin(&["shape.counted".to_owned()].into()).await.unwrap();
+    let slice = model.header.materialized.slice().unwrap();
+    let limits = crate::runner::ranges::Limits { range_rows: 16, ..Default::default() };
+    assert!(crate::runner::ranges::plan(model, slice, &pinned, limits).unwrap().len() > 3, "files lie in order");
+    let mut scattered = slice.clone();
+    scattered.from.insert("shape.orders".to_owned(), "customer_id".to_owned());
+    assert!(crate::runner::ranges::plan(model, &scattered, &pinned, limits).is_none(), "customers lie all over");
+    let served = runner.run().await.unwrap();
+    assert_eq!((served.built["shape.counted"].how, served.built["shape.counted"].rows), (How::Full, 40));
+    all_equal(&lake, &runner.models).await.unwrap();
+    // WHEN a row of one range fails a test.
+    let served = lake.runner_of(models("{expression: order_id <> 33}")).in_ranges_of(16).run().await.unwrap();
+    assert_eq!(served.rejected["shape.counted"].verdicts[0].rows, [r#"{"order_id":33,"lines":1}"#]);
+    // WHEN a query does not keep to what its head says.
+    let foreign = format!(
+        "{}SELECT o.id + 1 AS order_id FROM shape.orders AS o, shape.order_items AS i WHERE i.order_id = o.id",
+        head("")
+    );
+    let foreign = Models::parse([("shape", "foreign".to_owned(), foreign)]).unwrap();
+    let served = lake.runner_of(foreign).in_ranges_of(16).run().await.unwrap();
+    assert!(served.failed["shape.foreign"].to_string().contains("`from` does not hold"), "{served:?}");
+}
+
 #[tokio::test]
 async fn only_what_was_touched_is_computed() {
     let lake = Lake::new(4);

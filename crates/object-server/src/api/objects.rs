@@ -14,7 +14,7 @@ use super::{
 use crate::{
     bucket::{Opened, WriteCondition},
     digest::{Algorithm, Stated},
-    disk::{blocking, stage, stage_copy},
+    disk::{blocking, read_cached, stage, stage_copy},
     error::StoreError,
     index::Entry,
     record::{Checksums, Described, EntityTag, Metadata},
@@ -144,12 +144,17 @@ async fn read_portion(
         return Ok(None);
     }
     let length = (span.end - span.start).min(READ_BYTES);
-    let (file, bytes) = tokio::task::spawn_blocking(move || {
-        let mut portion = vec![0; length as usize];
-        file.read_exact_at(&mut portion, span.start)?;
-        io::Result::Ok((file, Bytes::from(portion)))
-    })
-    .await??;
+    let mut portion = vec![0; length as usize];
+    let (file, bytes) = match read_cached(&file, &mut portion, span.start) {
+        true => (file, Bytes::from(portion)),
+        false => {
+            tokio::task::spawn_blocking(move || {
+                file.read_exact_at(&mut portion, span.start)?;
+                io::Result::Ok((file, Bytes::from(portion)))
+            })
+            .await??
+        }
+    };
     Ok(Some((bytes, (file, span.start + length..span.end))))
 }
 
