@@ -133,8 +133,9 @@ async fn a_model_is_built_by_ranges_where_its_inputs_lie_in_order_and_a_dirty_ro
     };
     let sql = "SELECT o.id AS order_id, COUNT(i.id) AS lines FROM shape.orders AS o \
                LEFT JOIN shape.order_items AS i ON i.order_id = o.id GROUP BY o.id";
-    let models = |test: &str| Models::parse([("shape", "counted".to_owned(), format!("{}{sql}", head(test)))]).unwrap();
-    let runner = lake.runner_of(models("{row_count: {min: 40, max: 40}}")).in_ranges_of(16);
+    let models =
+        |name: &str, test: &str| Models::parse([("shape", name.to_owned(), format!("{}{sql}", head(test)))]).unwrap();
+    let runner = lake.runner_of(models("counted", "{row_count: {min: 40, max: 40}}")).in_ranges_of(16);
     let model = runner.models.get("shape.counted").unwrap();
     let pinned = runner.pin(&["shape.counted".to_owned()].into()).await.unwrap();
     let slice = model.header.materialized.slice().unwrap();
@@ -147,8 +148,8 @@ async fn a_model_is_built_by_ranges_where_its_inputs_lie_in_order_and_a_dirty_ro
     assert_eq!((served.built["shape.counted"].how, served.built["shape.counted"].rows), (How::Full, 40));
     all_equal(&lake, &runner.models).await.unwrap();
     // WHEN a row of one range fails a test.
-    let served = lake.runner_of(models("{expression: order_id <> 33}")).in_ranges_of(16).run().await.unwrap();
-    assert_eq!(served.rejected["shape.counted"].verdicts[0].rows, [r#"{"order_id":33,"lines":1}"#]);
+    let served = lake.runner_of(models("dirty", "{expression: order_id <> 33}")).in_ranges_of(16).run().await.unwrap();
+    assert_eq!(served.rejected["shape.dirty"].verdicts[0].rows, [r#"{"order_id":33,"lines":1}"#]);
     // WHEN a query does not keep to what its head says.
     let foreign = format!(
         "{}SELECT o.id + 1 AS order_id FROM shape.orders AS o, shape.order_items AS i WHERE i.order_id = o.id",
