@@ -53,11 +53,11 @@ def spark(folder, *arguments):
     work = f"{folder}/spark"
     os.makedirs(f"{work}/tmp")
     env = {"BENCH_BEGIN": str(time.time()), "BENCH_JARS": JARS, "SPARK_LOCAL_IP": "127.0.0.1"}
-    text, usage = timed([PYTHON, f"{HERE}/spark.py", *arguments, work, str(RUNS)], env, f"{folder}/spark.log")
+    text, _ = timed([PYTHON, f"{HERE}/spark.py", *arguments, work, str(RUNS)], env, f"{folder}/spark.log")
     runs = [json.loads(line[4:]) for line in text.splitlines() if line.startswith("RUN ")]
     shutil.rmtree(work)
     warm = min((run["job_s"] for run in runs[1:]), default=None)
-    return {"cold": runs[0], "warm_s": warm, "mb": usage["mb"]}
+    return {"cold": runs[0], "warm_s": warm}
 
 
 def same(ours, theirs, who):
@@ -84,7 +84,7 @@ def stage(folder, objects, table, name):
     if "spark" in PEERS:
         done = spark(folder, "stage", raw)
         same(found, done["cold"]["found"], "Spark")
-        facts["spark"] = {"s": done["cold"]["process_s"], "warm_s": done["warm_s"], "mb": done["mb"]}
+        facts["spark"] = {"s": done["cold"]["process_s"], "warm_s": done["warm_s"]}
         table.append((name, "spark", facts["spark"]))
     shutil.rmtree(raw)
     return facts
@@ -117,7 +117,7 @@ def merge(folder, table, kind):
         done = spark(folder, "merge", base, changed)
         same([int(rows), int(ids), total], done["cold"]["found"], "Spark")
         written = done["cold"]["bytes_written"] / 1e6
-        facts["spark"] = {"cold_s": done["cold"]["job_s"], "s": done["warm_s"], "mb": done["mb"], "mb_written": written}
+        facts["spark"] = {"cold_s": done["cold"]["job_s"], "s": done["warm_s"], "mb_written": written}
         table.append((f"merge, {kind}", "spark", facts["spark"]))
     shutil.rmtree(base), shutil.rmtree(changed)
     return facts
@@ -135,6 +135,14 @@ def fresh(folder, table, maintained):
     }  # fmt: skip
     table.append(("freshness", "maintained" if maintained else "not maintained", facts))
     return facts
+
+
+class Table(list):
+    """What was found, told at once, since a part that fails later ends everything."""
+
+    def append(self, row):
+        super().append(row)
+        say("{}, {}: {}".format(*row))
 
 
 def result(facts):
@@ -172,7 +180,7 @@ def main():
         folder = os.path.abspath(os.environ.get("BENCH_DIR", temporary))
         os.makedirs(folder, exist_ok=True)
         os.chmod(folder, 0o755)
-        table, facts = [], {}
+        table, facts = Table(), {}
         for part in PARTS:
             say(part)
             if part == "stage":

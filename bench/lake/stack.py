@@ -6,6 +6,7 @@ Settings of all of them: HAUS_BIN (the built binaries), BENCH_DIR (a folder that
 import contextlib
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -20,6 +21,7 @@ CACHE = os.environ.get("HAUS_CACHE", os.path.expanduser("~/.cache/haus-am-see"))
 BIN = os.environ.get("HAUS_BIN", os.path.join(os.environ.get("CARGO_TARGET_DIR", f"{CACHE}/target"), "release"))
 PYTHON = f"{CACHE}/py-bench-lake/bin/python"
 JARS = f"{CACHE}/bench-lake-jars"
+PORTS_GIVEN = set()
 
 
 def number(name, default):
@@ -35,9 +37,14 @@ def say(text):
 
 
 def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    """A port nobody listens at, each once, and none of those that outgoing connections take."""
+    while True:
+        port = random.randrange(15000, 32000)
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            if port not in PORTS_GIVEN:
+                PORTS_GIVEN.add(port)
+                return port
 
 
 def get(url):

@@ -37,7 +37,7 @@ use crate::{
         equal_files::EqualFiles,
         schema::{arrow_schema, conform},
         validate::replace_partitions,
-        write::{Files, write_partitioned},
+        write::{Files, at_once, write_partitioned},
     },
 };
 
@@ -315,7 +315,7 @@ impl Build<'_> {
         let mut running = JoinSet::new();
         let mut waiting = ranges.into_iter().enumerate();
         loop {
-            while running.len() < ranges::at_once()
+            while running.len() < at_once()
                 && let Some((number, range)) = waiting.next()
             {
                 let (made, audit) = (made.clone(), ready.audit()?);

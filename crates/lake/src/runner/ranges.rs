@@ -203,12 +203,6 @@ fn scalar(bound: i64, kind: &DataType) -> Result<ScalarValue> {
     })
 }
 
-/// Ranges that are computed at once: one more than there are cores, since each also waits for storage.
-#[must_use]
-pub fn at_once() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from) + 1
-}
-
 /// What the builds of a model's ranges have in common.
 pub struct RangeBuild {
     pub sql: String,

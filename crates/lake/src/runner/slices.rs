@@ -41,12 +41,9 @@ use crate::{
         TableState, Tables,
         read::read_files,
         schema::{arrow_schema, conform},
-        write::write_batches,
+        write::{at_once, write_batches},
     },
 };
-
-/// Groups of files that are rewritten at once; each holds its rows in memory.
-const GROUPS_AT_ONCE: usize = 4;
 
 /// Values of a model's column `by` whose parts are to be computed again.
 #[derive(Debug)]
@@ -317,7 +314,7 @@ pub async fn replace_rows(
     let mut out = Replaced::default();
     let mut running: JoinSet<Result<Vec<DataFile>>> = JoinSet::new();
     for group in groups {
-        while running.len() >= GROUPS_AT_ONCE {
+        while running.len() >= at_once() {
             out.add.extend(rewritten(&mut running).await?);
         }
         let files: Vec<ManifestEntryRef> = group.leaves.iter().map(|&leaf| state.files[leaf].clone()).collect();

@@ -30,7 +30,7 @@ use crate::{
         TableState, Tables,
         read::read_files,
         schema::{arrow_schema, conform},
-        write::write_batches,
+        write::{at_once, write_batches},
     },
 };
 
@@ -101,7 +101,7 @@ impl Target<'_> {
         let mut running = JoinSet::new();
         let groups = leaves::plan(&leaves, &keys, self.rows_target as u64);
         for (number, group) in groups.iter().enumerate() {
-            while running.len() >= groups_at_once() {
+            while running.len() >= at_once() {
                 ended(&mut running, &mut done).await?;
             }
             let (work, old, come) = (work.clone(), self.old(files, group)?, come(group, new_rows, place)?);
@@ -138,11 +138,6 @@ impl Target<'_> {
 fn come(group: &Group, new_rows: &RecordBatch, place: &[Option<usize>]) -> Result<RecordBatch> {
     let rows: UInt64Array = group.keys.iter().filter_map(|&key| place[key]).map(|row| row as u64).collect();
     Ok(take_record_batch(new_rows, &rows)?)
-}
-
-/// Groups that are rewritten at once: one more than there are cores, since each also waits for storage. Each holds its rows.
-fn groups_at_once() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from) + 1
 }
 
 type Running = JoinSet<Result<(usize, Option<RewrittenGroup>)>>;
