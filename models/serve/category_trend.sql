@@ -14,7 +14,8 @@ tests:
   - expression: units >= orders AND revenue >= 0
 --- */
 -- An order counts once for a category, and lies in one month: first a row per category and order, then per month and category.
--- Grouped by one number for both, as text or two columns in the key of so many groups cost more than twice as much.
+-- Grouped by one number for both, as text or two columns in the key of so many groups cost more; ids of orders are less than 2 to
+-- the 32nd.
 WITH categories AS (
     SELECT COALESCE(p.category, '(none)') AS category, MIN(p.id) AS number
     FROM shape.products AS p

@@ -15,7 +15,7 @@ tests:
   - expression: units >= orders AND revenue >= 0
 --- */
 -- An order counts once for a product: first a row per product and order, then per product. Grouped by one number for both, as
--- two columns in the key of so many groups cost more than twice as much.
+-- two columns in the key of so many groups cost more than twice as much; ids of orders are less than 2 to the 32nd.
 WITH pairs AS (
     SELECT MIN(l.product_id) AS product_id, SUM(l.quantity) AS units, SUM(l.amount) AS revenue
     FROM shape.order_lines AS l

@@ -30,6 +30,7 @@ mod sql_command;
 mod stage;
 mod status;
 mod tables;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod watch;

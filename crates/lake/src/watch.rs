@@ -10,10 +10,7 @@ use std::{
 
 use serde_json::{Value, json};
 use service::Backoff;
-use tokio::{
-    sync::{mpsc, oneshot},
-    task::JoinSet,
-};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -24,6 +21,7 @@ use crate::{
     shape::Shape,
     stage::Stage,
     status::{Status, Times},
+    tasks::side_by_side,
 };
 
 /// How often new topics and partitions are looked for.
@@ -224,15 +222,16 @@ impl Watch {
             .filter(|(topic, _)| self.waiting.get(*topic).is_none_or(|waiting| waiting.until <= Instant::now()))
             .map(|(topic, partitions)| (topic.clone(), partitions.clone()))
             .collect();
-        let jobs = self.jobs.clone();
-        let passes = side_by_side(due, move |(topic, partitions)| {
+        let jobs = &self.jobs;
+        let pass_of = |(topic, partitions): (String, Vec<i32>)| {
             let jobs = jobs.clone();
             async move {
                 let done = topic_pass(&jobs, &topic, &partitions).await;
-                (topic, done)
+                Ok((topic, done))
             }
-        });
-        let done = match passes.await {
+        };
+        let passes = due.into_iter().map(pass_of).collect();
+        let done = match side_by_side(passes, TOPICS_AT_ONCE).await {
             Ok(done) => done,
             Err(error) => return self.failed("topics", &error, pass),
         };
@@ -371,24 +370,6 @@ async fn compact(jobs: &Jobs, topic: &str) -> Result<()> {
     Ok(())
 }
 
-/// Works on things in tasks of their own, [`TOPICS_AT_ONCE`] of them at a time, in no order. Dropped, it ends them.
-async fn side_by_side<T, R, F>(things: Vec<T>, work: impl Fn(T) -> F) -> Result<Vec<R>>
-where
-    R: Send + 'static,
-    F: Future<Output = R> + Send + 'static,
-{
-    let (mut waiting, mut running, mut done) = (things.into_iter(), JoinSet::new(), Vec::new());
-    loop {
-        while running.len() < TOPICS_AT_ONCE
-            && let Some(thing) = waiting.next()
-        {
-            running.spawn(work(thing));
-        }
-        let Some(ended) = running.join_next().await else { return Ok(done) };
-        done.push(ended.map_err(|error| LakeError::definite(format!("work on a topic ended badly: {error}")))?);
-    }
-}
-
 /// What one layer did of a topic.
 #[derive(Default)]
 struct Done {
@@ -439,14 +420,14 @@ pub async fn once(jobs: &Jobs, layer: &crate::settings::Command) -> Result<Value
         Command::Stage | Command::Shape => jobs.stage.zone.topics().await?.into_iter().collect(),
         _ => BTreeSet::new(),
     };
-    let shared = jobs.clone();
-    let all = side_by_side(topics.into_iter().collect(), move |topic: String| {
-        let jobs = shared.clone();
-        async move { to_its_end(&jobs, &topic, of_stage).await }
-    });
+    let ends = |topic: String| {
+        let jobs = jobs.clone();
+        async move { Ok(to_its_end(&jobs, &topic, of_stage).await) }
+    };
+    let all = topics.into_iter().map(ends).collect();
     let (mut rows, mut events, mut marts) = (0, 0, 0);
     let mut problem: Option<LakeError> = None;
-    for done in all.await? {
+    for done in side_by_side(all, TOPICS_AT_ONCE).await? {
         rows += done.rows;
         events += done.events;
         problem = problem.or(done.problem);

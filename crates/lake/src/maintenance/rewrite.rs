@@ -16,7 +16,7 @@ use crate::{
     compaction,
     error::Result,
     offsets::key_columns,
-    shape::{history, keys::KeyCodec, leaves},
+    shape::{history, keys::KeyCodec, rewrite::write_leaves},
     tables::{
         TableState, Tables,
         commit::{Basis, Change},
@@ -196,12 +196,7 @@ async fn packed(
         return out.close().await;
     };
     let rows = codec.sorted(&rows)?;
-    let (mut add, mut from) = (Vec::new(), 0);
-    for size in leaves::file_sizes(rows.num_rows(), effort.file_rows) {
-        add.extend(write_batches(metadata, tables.file_io(), [rows.slice(from, size)]).await?);
-        from += size;
-    }
-    Ok(add)
+    write_leaves(metadata, tables.file_io(), &rows, effort.file_rows).await
 }
 
 /// Rewrites until nothing is left to do; returns how many files went and came.

@@ -3,8 +3,10 @@
 //! Whole numbers that lie close together, as keys do, are a bit each: a look at one is then a look at memory that stays in the
 //! processor's caches. Others are digests.
 
+use std::sync::Arc;
+
 use arrow::{
-    array::{Array, ArrayRef, AsArray},
+    array::{Array, ArrayRef, AsArray, BooleanArray},
     compute::cast,
     datatypes::{DataType, Field, Int64Type, Schema},
     record_batch::RecordBatch,
@@ -21,7 +23,7 @@ const NAME: &str = "value";
 pub struct Members {
     values: Values,
     hasher: Hasher,
-    schema: std::sync::Arc<Schema>,
+    schema: Arc<Schema>,
 }
 
 enum Values {
@@ -35,7 +37,7 @@ impl Members {
     /// # Errors
     /// When values of the type cannot be compared.
     pub fn of(kind: &DataType, arrays: &[ArrayRef]) -> Result<Self> {
-        let schema = std::sync::Arc::new(Schema::new(vec![Field::new(NAME, kind.clone(), true)]));
+        let schema = Arc::new(Schema::new(vec![Field::new(NAME, kind.clone(), true)]));
         let hasher = Hasher::of(&[NAME.to_owned()], &schema)?;
         let mut members = Self { values: Values::Digests(Digests::default()), hasher, schema };
         members.values = match kind {
@@ -63,7 +65,16 @@ impl Members {
     /// # Errors
     /// When the column is of another type.
     pub fn strangers(&self, column: &ArrayRef) -> Result<Vec<usize>> {
-        match &self.values {
+        let among = self.among(column)?;
+        Ok((0..column.len()).filter(|&row| !among.value(row) && column.is_valid(row)).collect())
+    }
+
+    /// For each row of a column of the type whether its value is one of these; no value is none.
+    ///
+    /// # Errors
+    /// When the column is of another type.
+    pub fn among(&self, column: &ArrayRef) -> Result<BooleanArray> {
+        Ok(match &self.values {
             Values::Numbers { least, bits } => {
                 let numbers = cast(column, &DataType::Int64)?;
                 let numbers = numbers.as_primitive::<Int64Type>();
@@ -71,14 +82,13 @@ impl Members {
                     let bit = number.wrapping_sub(*least).cast_unsigned();
                     number >= *least && bits.get((bit / 64) as usize).is_some_and(|word| word >> (bit % 64) & 1 == 1)
                 };
-                let values = numbers.values();
-                Ok((0..values.len()).filter(|&row| !known(values[row]) && numbers.is_valid(row)).collect())
+                numbers.iter().map(|number| Some(number.is_some_and(known))).collect()
             }
             Values::Digests(known) => {
-                let hashes = self.hashes(column)?;
-                Ok((0..hashes.len()).filter(|&row| hashes[row].is_some_and(|hash| !known.contains(&hash))).collect())
+                let known = |hash: Option<u128>| Some(hash.is_some_and(|hash| known.contains(&hash)));
+                self.hashes(column)?.into_iter().map(known).collect()
             }
-        }
+        })
     }
 }
 
@@ -106,8 +116,6 @@ fn numbers(arrays: &[ArrayRef]) -> Result<Option<Values>> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::sync::Arc;
-
     use arrow::array::{Int32Array, Int64Array, StringArray};
     use proptest::prelude::*;
 

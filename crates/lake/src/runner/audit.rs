@@ -4,10 +4,9 @@
 //! rows that passed are not looked at again. What must hold over the whole table is looked at in the snapshot that was written
 //! and not published.
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
 use arrow::{
-    array::BooleanArray,
     compute::{cast, filter},
     datatypes::SchemaRef,
     record_batch::RecordBatch,
@@ -25,7 +24,11 @@ use crate::{
         members::Members,
     },
     sql::Pinned,
-    tables::{TableState, read::read_files, schema},
+    tables::{
+        TableState,
+        read::{read_files, read_whole},
+        schema,
+    },
 };
 
 /// What an audit needs beside the rows.
@@ -118,8 +121,7 @@ impl Auditor<'_> {
             with_aid.push((check, aid));
         }
         let mut audit = Audit::new(&with_aid, &schema)?;
-        let ids = state.metadata().current_schema().as_struct().fields().iter().map(|field| field.id).collect();
-        let mut batches = read_files(state, &state.files, ids, None)?;
+        let mut batches = read_whole(state, &state.files)?;
         while let Some(batch) = batches.try_next().await? {
             audit.see(&batch)?;
         }
@@ -159,9 +161,7 @@ impl Auditor<'_> {
         while let Some(batch) = batches.try_next().await? {
             let mut values = cast(batch.column(0), kind)?;
             if let Some(wanted) = &wanted {
-                let strangers: HashSet<usize> = wanted.strangers(&values)?.into_iter().collect();
-                let asked: BooleanArray = (0..values.len()).map(|row| Some(!strangers.contains(&row))).collect();
-                values = filter(&values, &asked)?;
+                values = filter(&values, &wanted.among(&values)?)?;
             }
             known.push(values);
         }

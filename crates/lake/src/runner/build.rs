@@ -2,7 +2,7 @@
 //! that failed a test.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::HashSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -11,7 +11,6 @@ use arrow::{array::ArrayRef, compute::concat_batches, datatypes::Schema as Arrow
 use datafusion::execution::SendableRecordBatchStream;
 use futures::TryStreamExt;
 use iceberg::spec::{DataFile, TableMetadata};
-use tokio::task::JoinSet;
 
 use super::{
     Runner,
@@ -37,8 +36,9 @@ use crate::{
         equal_files::EqualFiles,
         schema::{arrow_schema, conform},
         validate::replace_partitions,
-        write::{Files, at_once, write_partitioned},
+        write::{Files, write_partitioned},
     },
+    tasks::{cores_and_one, side_by_side},
 };
 
 /// Times a model is built again because its table moved meanwhile.
@@ -310,26 +310,17 @@ impl Build<'_> {
             io: self.runner.tables.file_io().clone(),
             file_rows: self.runner.file_rows,
         });
-        let mut all = ready.audit()?;
-        let (mut add, mut rows) = (BTreeMap::new(), 0);
-        let mut running = JoinSet::new();
-        let mut waiting = ranges.into_iter().enumerate();
-        loop {
-            while running.len() < at_once()
-                && let Some((number, range)) = waiting.next()
-            {
-                let (made, audit) = (made.clone(), ready.audit()?);
-                running.spawn(async move { (number, made.range(range, audit).await) });
-            }
-            let Some(ended) = running.join_next().await else { break };
-            let (number, built) =
-                ended.map_err(|error| LakeError::definite(format!("the build of a range ended: {error}")))?;
-            let built = built?;
+        let mut parts = Vec::with_capacity(ranges.len());
+        for range in ranges {
+            let (made, audit) = (made.clone(), ready.audit()?);
+            parts.push(async move { made.range(range, audit).await });
+        }
+        let (mut all, mut add, mut rows) = (ready.audit()?, Vec::new(), 0);
+        for built in side_by_side(parts, cores_and_one()).await? {
             rows += built.rows;
             all.absorb(built.audit);
-            add.insert(number, built.files);
+            add.extend(built.files);
         }
-        let add = add.into_values().flatten().collect();
         let change = Change { remove: paths(&state), add, evolved, ..Change::default() };
         Ok(Computed { how: How::Full, change, rows, state, verdicts: all.finish(), left: ready.left() })
     }

@@ -50,7 +50,7 @@ use crate::{
 const SHARE_MAX: f64 = 0.5;
 /// A model whose inputs have so many rows is a large one.
 const LARGE_ROWS: u64 = 1 << 20;
-/// Large models that are built at once: one computes while the other waits for storage; more would take each other's caches.
+/// Large models that are built at once: one computes while the other waits for storage. More are no faster and take more memory.
 const LARGE_AT_ONCE: usize = 2;
 /// A rejected model waits this long before it is built again, doubled each time.
 const REJECTED_WAIT_MIN: Duration = Duration::from_secs(1);

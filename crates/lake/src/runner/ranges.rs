@@ -32,12 +32,11 @@ use super::{
 use crate::{
     error::{LakeError, Result},
     models::{Model, checks::Audit, header::Slice},
-    shape::{keys::KeyCodec, leaves},
+    shape::{keys::KeyCodec, rewrite::write_leaves},
     sql::{Pinned, provider::LakeTable},
     tables::{
         TableState, order,
         schema::{arrow_schema, conform},
-        write::write_batches,
     },
 };
 
@@ -256,11 +255,7 @@ impl RangeBuild {
             }
         }
         audit.see_grouped(&rows, &self.slice.by)?;
-        let (mut files, mut from) = (Vec::new(), 0);
-        for size in leaves::file_sizes(rows.num_rows(), self.file_rows) {
-            files.extend(write_batches(&self.metadata, &self.io, [rows.slice(from, size)]).await?);
-            from += size;
-        }
+        let files = write_leaves(&self.metadata, &self.io, &rows, self.file_rows).await?;
         Ok(RangeBuilt { files, rows: rows.num_rows() as u64, audit })
     }
 }

@@ -24,7 +24,6 @@ use datafusion::{
 };
 use futures::TryStreamExt;
 use iceberg::spec::{DataFile, Literal, ManifestEntryRef, Struct};
-use tokio::task::JoinSet;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::plan::Inputs;
@@ -35,14 +34,15 @@ use crate::{
     shape::{
         keys::KeyCodec,
         leaves::{self, Leaf},
+        rewrite::write_leaves,
     },
     sql::{Pinned, provider::LakeTable},
     tables::{
         TableState, Tables,
-        read::read_files,
+        read::{read_files, read_whole},
         schema::{arrow_schema, conform},
-        write::{at_once, write_batches},
     },
+    tasks::{cores_and_one, side_by_side},
 };
 
 /// Values of a model's column `by` whose parts are to be computed again.
@@ -312,21 +312,16 @@ pub async fn replace_rows(
     let changed: Arc<HashSet<Vec<u8>>> = Arc::new(keys.iter().cloned().collect());
     let schema = arrow_schema(state.metadata().current_schema())?;
     let mut out = Replaced::default();
-    let mut running: JoinSet<Result<Vec<DataFile>>> = JoinSet::new();
+    let mut parts = Vec::with_capacity(groups.len());
     for group in groups {
-        while running.len() >= at_once() {
-            out.add.extend(rewritten(&mut running).await?);
-        }
         let files: Vec<ManifestEntryRef> = group.leaves.iter().map(|&leaf| state.files[leaf].clone()).collect();
         out.remove.extend(files.iter().map(|file| file.file_path().to_owned()));
-        let of_group: UInt64Array = group.keys.iter().flat_map(|&key| places[key].iter().copied()).collect();
-        let come = take_record_batch(new, &of_group)?;
-        let old = read_files(state, &files, schema_ids(state), None)?;
+        let come: UInt64Array = group.keys.iter().flat_map(|&key| places[key].iter().copied()).collect();
+        let (mut old, new) = (read_whole(state, &files)?, new.clone());
         let (codec, changed, schema) = (codec.clone(), changed.clone(), schema.clone());
         let (metadata, io) = (state.table.metadata_ref(), tables.file_io().clone());
-        running.spawn(async move {
-            let mut kept = vec![come];
-            let mut old = old;
+        parts.push(async move {
+            let mut kept = vec![take_record_batch(&new, &come)?];
             while let Some(batch) = old.try_next().await? {
                 let batch = conform(&batch, &schema)?;
                 let encoded = codec.rows(&batch)?;
@@ -334,30 +329,11 @@ pub async fn replace_rows(
                 kept.push(filter_record_batch(&batch, &stays)?);
             }
             let sorted = codec.sorted(&concat_batches(&schema, &kept)?)?;
-            let (mut written, mut from) = (Vec::new(), 0);
-            for size in leaves::file_sizes(sorted.num_rows(), file_rows) {
-                written.extend(write_batches(&metadata, &io, [sorted.slice(from, size)]).await?);
-                from += size;
-            }
-            Ok(written)
+            write_leaves(&metadata, &io, &sorted, file_rows).await
         });
     }
-    while !running.is_empty() {
-        out.add.extend(rewritten(&mut running).await?);
-    }
+    out.add = side_by_side(parts, cores_and_one()).await?.into_iter().flatten().collect();
     Ok(out)
-}
-
-/// The files of the next group that ends.
-async fn rewritten(running: &mut JoinSet<Result<Vec<DataFile>>>) -> Result<Vec<DataFile>> {
-    match running.join_next().await {
-        Some(ended) => ended.map_err(|error| LakeError::definite(format!("a rewrite ended: {error}")))?,
-        None => Ok(Vec::new()),
-    }
-}
-
-fn schema_ids(state: &TableState) -> Vec<i32> {
-    state.metadata().current_schema().as_struct().fields().iter().map(|field| field.id).collect()
 }
 
 /// Rows of `new` by key.

@@ -1,9 +1,6 @@
 //! Copy-on-write of a keyed table: the touched leaves without the changed keys' rows, plus their new rows, sorted by key.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use arrow::{
     array::{Array, AsArray, BooleanArray, RecordBatch, UInt64Array},
@@ -15,7 +12,6 @@ use iceberg::{
     io::FileIO,
     spec::{DataFile, ManifestEntryRef, TableMetadata},
 };
-use tokio::task::JoinSet;
 
 use super::{
     events::Events,
@@ -25,13 +21,14 @@ use super::{
     unchanged,
 };
 use crate::{
-    error::{LakeError, Result},
+    error::Result,
     tables::{
         TableState, Tables,
-        read::read_files,
+        read::read_whole,
         schema::{arrow_schema, conform},
-        write::{at_once, write_batches},
+        write::write_batches,
     },
+    tasks::{cores_and_one, side_by_side},
 };
 
 /// A keyed table under rewrite.
@@ -96,26 +93,21 @@ impl Target<'_> {
             current_column: self.current_column.map(str::to_owned),
             rows_target: self.rows_target,
         });
-        let mut out = Rewritten::default();
-        let mut done: BTreeMap<usize, Option<RewrittenGroup>> = BTreeMap::new();
-        let mut running = JoinSet::new();
         let groups = leaves::plan(&leaves, &keys, self.rows_target as u64);
-        for (number, group) in groups.iter().enumerate() {
-            while running.len() >= at_once() {
-                ended(&mut running, &mut done).await?;
-            }
-            let (work, old, come) = (work.clone(), self.old(files, group)?, come(group, new_rows, place)?);
+        let mut parts = Vec::with_capacity(groups.len());
+        for group in &groups {
+            let (work, old, new_rows) = (work.clone(), self.old(files, group)?, new_rows.clone());
             let changed: HashSet<Vec<u8>> = group.keys.iter().map(|&key| keys[key].to_vec()).collect();
-            running.spawn(async move { Ok((number, work.group(old, changed, come).await?)) });
+            let come: UInt64Array = group.keys.iter().filter_map(|&key| place[key]).map(|row| row as u64).collect();
+            parts.push(async move { work.group(old, changed, take_record_batch(&new_rows, &come)?).await });
         }
-        while !running.is_empty() {
-            ended(&mut running, &mut done).await?;
-        }
-        for (number, group) in done {
-            let Some(mut group) = group else { continue };
-            out.remove.extend(groups[number].leaves.iter().map(|&leaf| files[leaf].file_path().to_owned()));
-            out.add.append(&mut group.files);
-            out.replaced.append(&mut group.replaced);
+        let done = side_by_side(parts, cores_and_one()).await?;
+        let mut out = Rewritten::default();
+        for (group, done) in groups.iter().zip(done) {
+            let Some(mut done) = done else { continue };
+            out.remove.extend(group.leaves.iter().map(|&leaf| files[leaf].file_path().to_owned()));
+            out.add.append(&mut done.files);
+            out.replaced.append(&mut done.replaced);
         }
         Ok(out)
     }
@@ -129,26 +121,26 @@ impl Target<'_> {
         if of_group.is_empty() {
             return Ok(None);
         }
-        let ids = self.state.metadata().current_schema().as_struct().fields().iter().map(|field| field.id).collect();
-        read_files(self.state, &of_group, ids, None).map(Some)
+        read_whole(self.state, &of_group).map(Some)
     }
 }
 
-/// The new rows of a group.
-fn come(group: &Group, new_rows: &RecordBatch, place: &[Option<usize>]) -> Result<RecordBatch> {
-    let rows: UInt64Array = group.keys.iter().filter_map(|&key| place[key]).map(|row| row as u64).collect();
-    Ok(take_record_batch(new_rows, &rows)?)
-}
-
-type Running = JoinSet<Result<(usize, Option<RewrittenGroup>)>>;
-
-/// Takes in the next group that ends.
-async fn ended(running: &mut Running, done: &mut BTreeMap<usize, Option<RewrittenGroup>>) -> Result<()> {
-    if let Some(ended) = running.join_next().await {
-        let (number, group) = ended.map_err(|error| LakeError::definite(format!("a rewrite ended: {error}")))??;
-        done.insert(number, group);
+/// Writes rows that are sorted by key to files of about `rows_target` rows each.
+///
+/// # Errors
+/// When storage fails.
+pub async fn write_leaves(
+    metadata: &TableMetadata,
+    io: &FileIO,
+    sorted: &RecordBatch,
+    rows_target: usize,
+) -> Result<Vec<DataFile>> {
+    let (mut files, mut from) = (Vec::new(), 0);
+    for size in leaves::file_sizes(sorted.num_rows(), rows_target) {
+        files.extend(write_batches(metadata, io, [sorted.slice(from, size)]).await?);
+        from += size;
     }
-    Ok(())
+    Ok(files)
 }
 
 /// What the rewrites of a table's groups have in common.
@@ -196,11 +188,7 @@ impl Work {
         kept.push(unchanged::from_table(come, &replaced, &self.codec)?);
         let sorted = self.codec.sorted(&concat_batches(&self.schema, &kept)?)?;
         drop(kept);
-        let (mut files, mut from) = (Vec::new(), 0);
-        for size in leaves::file_sizes(sorted.num_rows(), self.rows_target) {
-            files.extend(write_batches(&self.metadata, &self.io, [sorted.slice(from, size)]).await?);
-            from += size;
-        }
+        let files = write_leaves(&self.metadata, &self.io, &sorted, self.rows_target).await?;
         Ok(Some(RewrittenGroup { files, replaced }))
     }
 

@@ -1,8 +1,8 @@
 //! Has the rows of an aggregation own their memory, so that it is counted once.
 //!
 //! An aggregation yields its groups as slices of one large batch. Who keeps such slices, as a join its smaller side or a sort its
-//! rows, reserves the whole batch for each of them: a join with two million groups asked for 4 GB and failed where it needed
-//! 0.1 (apache/datafusion#22526; joins are mended in versions after 53). A copy of each slice costs next to nothing.
+//! rows, reserves the whole batch for each of them: a join with two million groups was refused at a limit of 4 GB while the process
+//! held 0.2 (apache/datafusion#22526; joins are mended in versions after 53). A copy of each slice costs next to nothing.
 
 use std::{any::Any, fmt, sync::Arc};
 

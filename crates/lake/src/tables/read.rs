@@ -50,8 +50,7 @@ pub fn read_files(
 /// As [`read_files`].
 pub fn read_raw(state: &TableState, file: &ManifestEntryRef) -> Result<BoxStream<'static, Result<RecordBatch>>> {
     let schema = state.metadata().current_schema().clone();
-    let ids = schema.as_struct().fields().iter().map(|field| field.id).collect();
-    let mut task = task(state, file, schema, ids, None)?;
+    let mut task = task(state, file, schema, all_ids(state), None)?;
     task.deletes = Vec::new();
     read_tasks(state, vec![Ok(task)])
 }
@@ -90,6 +89,18 @@ fn run(
     Ok(rows.stream().map_err(LakeError::from).boxed())
 }
 
+/// As [`read_files`], all rows of all columns of the current schema.
+///
+/// # Errors
+/// As [`read_files`].
+pub fn read_whole(state: &TableState, files: &[ManifestEntryRef]) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+    read_files(state, files, all_ids(state), None)
+}
+
+fn all_ids(state: &TableState) -> Vec<i32> {
+    state.metadata().current_schema().as_struct().fields().iter().map(|field| field.id).collect()
+}
+
 /// As [`read_files`], of all columns of the current schema, collected.
 ///
 /// # Errors
@@ -99,8 +110,7 @@ pub async fn collect_files(
     files: &[ManifestEntryRef],
     predicate: Option<Predicate>,
 ) -> Result<Vec<RecordBatch>> {
-    let ids = state.metadata().current_schema().as_struct().fields().iter().map(|field| field.id).collect();
-    read_files(state, files, ids, predicate)?.try_collect().await
+    read_files(state, files, all_ids(state), predicate)?.try_collect().await
 }
 
 fn bind(schema: SchemaRef, predicate: Predicate) -> Result<BoundPredicate> {

@@ -31,13 +31,6 @@ const BLOOM_FILTER: &str = "write.parquet.bloom-filter-enabled.column.";
 
 type ParquetFiles = RollingFileWriter<ParquetWriterBuilder, DefaultLocationGenerator, DefaultFileNameGenerator>;
 
-/// Pieces of work that read files and write others, of one table, which run at once: one more than there are cores, since each
-/// also waits for storage.
-#[must_use]
-pub fn at_once() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from) + 1
-}
-
 /// Writes the rows of one partition to one or more data files.
 pub struct Files {
     writer: Box<ParquetFiles>,
