@@ -96,11 +96,11 @@ test-peers: build ## Takeover both ways between the relay and real Debezium on a
 	$(FAILPOINT_BINARIES)
 	HAUS_TEST_STORE=minio $(RELAY_TESTS) --nocapture --test-threads 2 $(SINK_FAULTS)
 
-# The features of the whole workspace, with it: else cargo would compile what both share once more.
+# The whole workspace is named, since cargo would compile shared dependencies again for a part.
 CLUSTER := --locked --workspace --features lake/cluster
 
 .PHONY: test-cluster
-test-cluster: bootstrap ## Models on a Ballista cluster, an executor of which is killed; compiles Ballista, so not in `make test`
+test-cluster: bootstrap ## Models on a Ballista cluster whose executors are killed; compiles Ballista, so not in `make test`
 	cargo build $(CLUSTER) --bin lake-cluster --bin object-server --bin catalog --test cluster
 	HAUS_TEST_BUILT=1 cargo test $(CLUSTER) --test cluster -- --nocapture --test-threads 1
 
@@ -109,11 +109,13 @@ fuzz: ## Fuzzes the parsers of outside bytes with a nightly compiler (FUZZ_SECON
 	@tests/fuzz.sh
 
 .PHONY: image
-image: build ## Our container image from the binaries of `make build` (docker build makes it from the sources)
+image: bootstrap ## Our container image from a build here, with the cluster engine (docker build makes it from the sources)
+	cargo build $(CLUSTER) --bin haus-am-see
 	@compose/image.sh $(CARGO_TARGET_DIR)/debug
 
 .PHONY: test-compose
 test-compose: build ## The compose zones, each command of README on them, and the JVM twins, on a Docker engine
+	cargo build $(CLUSTER) --bin haus-am-see
 	@tests/compose/run.sh $(PARTS)
 
 .PHONY: test-fresh

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Our image from binaries that were built outside: `make image` after `make build`. Prints its size.
+# Our image from an executable that was built outside, as `make image` does. Prints its size.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 from=${1:?folder with the binaries}

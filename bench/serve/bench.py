@@ -3,7 +3,7 @@
 
 `make bench-serve` builds what is needed and calls this. It prints a table and, as its last line, one JSON object. Settings
 (environment):
-  BENCH_PARTS (serve,fresh)
+  BENCH_PARTS (serve,fresh), and cluster: the full build once more, its queries on a scheduler and two executors here
   BENCH_ITEMS (10000000) order items, with two customers to ten of them; BENCH_CHANGES (1000) rows
   BENCH_RUNS (3) of each, the best counts; of Spark the first of a process is the cold one
   BENCH_MEMORY_MB (4096): what each engine may use (LAKE_SQL_MEMORY_MAX_MB, memory_limit, the heap)
@@ -21,6 +21,7 @@ process. Every mart has to have the same rows in all three, and after the change
 everything anew. Freshness is from a transaction's commit to the commit of `serve` that holds it.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -33,7 +34,7 @@ import time
 import urllib.request
 
 sys.path[:0] = [os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lake")]
-from stack import BIN, JARS, PYTHON, ROOT, Lake, listed, number, say, timed, under_traffic
+from stack import BIN, JARS, PYTHON, ROOT, Lake, free_port, get, healthy, listed, number, say, timed, under_traffic
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PARTS = listed("BENCH_PARTS", "serve,fresh")
@@ -131,6 +132,33 @@ def best(runs):
     return min(runs, key=lambda run: run["s"])
 
 
+@contextlib.contextmanager
+def cluster(lake, executors):
+    """A scheduler and executors of one task each, which use what one engine may: the setting that has `lake run` use them."""
+    scheduler, processes = free_port(), []
+
+    def start(program, port, path, **settings):
+        env = {**os.environ, **lake.env, "LAKE_SCHEDULER": f"127.0.0.1:{scheduler}", **settings}
+        with open(f"{lake.folder}/{program}-{port}.log", "a", encoding="utf-8") as log:
+            processes.append(subprocess.Popen([f"{BIN}/lake", program], env=env, stdout=log, stderr=log))
+        healthy(f"http://127.0.0.1:{port}{path}", processes[-1])
+
+    try:
+        start("scheduler", scheduler, "/api/executors", LAKE_SCHEDULER_PORT=str(scheduler))
+        for _ in range(executors):
+            port = free_port()
+            memory = {"LAKE_SQL_MEMORY_MAX_MB": str(MEMORY_MB // executors), "LAKE_EXECUTOR_TASKS_MAX": "1"}
+            start("executor", port, "/health", LAKE_EXECUTOR_PORT=str(port), LAKE_EXECUTOR_DIR=lake.folder, **memory)
+        yield f"ballista=127.0.0.1:{scheduler}"
+        jobs = get(f"http://127.0.0.1:{scheduler}/api/jobs")
+        if {job["job_name"] for job in jobs if job["status"] == "Completed"} != set(MODELS):
+            sys.exit(f"bench: not all models were computed on the cluster: {jobs}")
+    finally:
+        for process in reversed(processes):
+            process.terminate()
+            process.wait()
+
+
 def serve(folder, table):
     facts, log = {}, f"{folder}/marts.log"
     with Lake(f"{folder}/lake") as lake:
@@ -154,6 +182,18 @@ def serve(folder, table):
             download(lake, [f"shape.{name}" for name in SOURCES], f"{folder}/data")
             download(lake, MARTS, f"{folder}/ours")
             ours = found(f"{folder}/ours", log)
+        if "cluster" in PARTS:
+            runs = []
+            with cluster(lake, 2) as engine:
+                for _ in range(RUNS):
+                    drop(lake)
+                    runs.append(build(lake, MODELS, LAKE_ENGINE=engine)[0])
+            facts["cluster"] = best(runs)
+            table.append(("serve", "cluster", facts["cluster"]))
+            say("in full on the cluster: " + ", ".join(f"{run['s']:.2f} s" for run in runs))
+            if PEERS:
+                download(lake, MARTS, f"{folder}/clustered")
+                same(ours, found(f"{folder}/clustered", log), "the cluster")
         if "duckdb" in PEERS:
             facts["duckdb"] = best([duckdb(folder, f"{folder}/data", f"{folder}/duckdb") for _ in range(RUNS)])
             same(ours, found(f"{folder}/duckdb", log), "DuckDB")
@@ -198,14 +238,14 @@ def result(facts):
         "incremental_s": ("incremental", "s"), "fresh_p95_s": ("fresh", "p95_s"), "spark_serve_warm_s": ("spark", "warm_s"),
         "unaudited_s": ("unaudited", "s"), "idle_s": ("idle", "s"), "serve_rss_mb": ("ours", "mb"),
         "duckdb_rss_mb": ("duckdb", "mb"), "serve_cpu_s": ("ours", "cpu"), "duckdb_cpu_s": ("duckdb", "cpu"),
-        "incremental_rss_mb": ("incremental", "mb"), "fresh_p50_s": ("fresh", "p50_s"),
+        "incremental_rss_mb": ("incremental", "mb"), "fresh_p50_s": ("fresh", "p50_s"), "cluster_serve_s": ("cluster", "s"),
     }  # fmt: skip
     figures = {name: facts.get(part, {}).get(fact) for name, (part, fact) in named.items()}
     return {"items": ITEMS, "changes": CHANGES, **{name: value and round(value, 2) for name, value in figures.items()}}
 
 
 def main():
-    unknown = set(PARTS) - {"serve", "fresh"}
+    unknown = set(PARTS) - {"serve", "fresh", "cluster"}
     if unknown:
         sys.exit(f"bench: there is no part {', '.join(unknown)}")
     with tempfile.TemporaryDirectory(prefix="bench-serve-") as temporary:
@@ -213,7 +253,7 @@ def main():
         os.makedirs(folder, exist_ok=True)
         os.chmod(folder, 0o755)
         table, facts = [], {}
-        if "serve" in PARTS:
+        if {"serve", "cluster"} & set(PARTS):
             facts |= serve(folder, table)
         if "fresh" in PARTS:
             facts["fresh"] = fresh(folder, table)

@@ -9,6 +9,8 @@ profile=${BENCH_PROFILE:-release}
 
 [ "${BENCH_PEERS-some}" = "" ] || bench/lake/fetch.sh
 # In one go: for a part of the workspace cargo would compile shared dependencies again with other features.
-cargo build --locked --profile "$profile" --workspace --bins --examples
+engine=()
+case ",${BENCH_PARTS:-}," in *,cluster,*) engine=(--features lake/cluster) ;; esac
+cargo build --locked --profile "$profile" --workspace --bins --examples "${engine[@]}"
 [ "$profile" = dev ] && profile=debug
 HAUS_BIN=${HAUS_BIN:-$CARGO_TARGET_DIR/$profile} exec bench/serve/bench.py

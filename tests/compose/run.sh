@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The compose zones on a real Docker engine, from nothing: engine and images where they are missing, our image from the
-# binaries of `make build`; each zone alone, in an order of its own; every command of README on them; then the whole lake
+# The compose zones on a real Docker engine, from nothing: engine and images where they are missing, our image from what
+# `make test-compose` built; each zone alone, in an order of its own; every command of README on them; then the whole lake
 # verified, the JVM twins swapped in and out, and the scale profile. Prints the time and the size of each part.
 #   tests/compose/run.sh [PART…]     parts: images zones readme store scale jvm spark; all without one
 set -euo pipefail

@@ -33,8 +33,15 @@ const TWINS: &[(&str, &str)] = &[
 ];
 
 /// Settings that only a container has, all of them addresses: on one machine they follow from the ports.
-const CONTAINER_ONLY: &[&str] =
-    &["SEEDER_URL", "CONNECT_URL", "REGISTRY_ADVERTISED_URL", "CONNECT_REST_ADVERTISED_HOST_NAME", "HAUS_HOME"];
+const CONTAINER_ONLY: &[&str] = &[
+    "SEEDER_URL",
+    "CONNECT_URL",
+    "REGISTRY_ADVERTISED_URL",
+    "CONNECT_REST_ADVERTISED_HOST_NAME",
+    "HAUS_HOME",
+    "LAKE_SCHEDULER",
+    "LAKE_EXECUTOR_DIR",
+];
 
 /// Settings that only the embedded stack has: it runs Kafka and the object store itself, and keeps state in a folder.
 const EMBEDDED_ONLY: &[&str] = &["KAFKA_CONTROLLER_PORT", "KAFKA_HEAP_MB", "OBJECT_SERVER_DIR"];
@@ -193,8 +200,9 @@ fn an_address_in_a_container_is_one_that_the_network_knows() {
     assert!(zones["kafka"].settings()["KAFKA_LISTENERS"].contains("INTERNAL://:19092"));
     for service in zones.values().filter(|service| service.is_ours()) {
         let settings = service.settings();
-        let urls =
-            settings.iter().filter(|(name, _)| ["_URL", "_ENDPOINT", "_SERVERS"].iter().any(|e| name.ends_with(e)));
+        let urls = settings
+            .iter()
+            .filter(|(name, _)| ["_URL", "_ENDPOINT", "_SERVERS", "_SCHEDULER"].iter().any(|e| name.ends_with(e)));
         let postgres = format!("{}:{}", settings["POSTGRES_HOST"], settings["POSTGRES_PORT"]);
         for (name, address) in urls.chain([(&"POSTGRES_HOST".to_owned(), &postgres)]) {
             let (host, port) = address.trim_start_matches("http://").rsplit_once(':').unwrap();

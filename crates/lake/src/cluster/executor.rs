@@ -25,12 +25,16 @@ use ballista_executor::{
 };
 use datafusion::execution::{memory_pool::FairSpillPool, runtime_env::RuntimeEnvBuilder};
 use tokio::net::TcpListener;
+use tonic::service::Routes;
 
 use super::{MESSAGE_BYTES_MAX, codec, logs};
 use crate::settings::Settings;
 
 /// An executor that works on as many tasks as it takes asks for no more, and would seem lost: so it also says that it is there.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
+
+const UNKNOWN: &str = "does not know this executor yet";
+const AWAY: &str = "does not answer; it is waited for";
 
 /// Runs until a stop is asked for.
 ///
@@ -51,17 +55,19 @@ pub async fn execute(context: &service::Context, settings: &Settings) -> anyhow:
     let flight = FlightServiceServer::new(flight)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    // `/health` and `/metrics` of every service, at the one port that an executor has.
+    let routes = Routes::from(service::http::standard_routes(context)).add_service(flight);
     context.tasks.spawn("results", async move {
-        let server = create_grpc_server(&GrpcServerConfig::default()).add_service(flight);
+        let server = create_grpc_server(&GrpcServerConfig::default()).accept_http1(true).add_routes(routes);
         Ok(server.serve_with_shutdown(address, stop.cancelled_owned()).await?)
     });
-    let stop = context.stop.clone();
+    let (stop, health) = (context.stop.clone(), context.health.clone());
     let scheduler = settings.cluster.scheduler.to_string();
     let codec = BallistaCodec::new(codec::Tables::new(settings.file_io()), codec::Scans::new(settings.file_io()));
     context.tasks.spawn("work", async move {
         tracing::info!(%address, scheduler, slots, folder, "executor");
         tokio::select! {
-            ended = work(&scheduler, executor.clone(), codec) => ended,
+            ended = work(&scheduler, executor.clone(), codec, &health) => ended,
             () = stop.cancelled() => {
                 leave(&scheduler, &executor).await;
                 Ok(())
@@ -115,16 +121,21 @@ fn executor(settings: &Settings, folder: &str, slots: usize) -> anyhow::Result<E
     ))
 }
 
-/// Works for the scheduler; one that is away is waited for.
-async fn work(scheduler: &str, executor: Arc<Executor>, codec: BallistaCodec) -> anyhow::Result<()> {
-    let (mut said, mut backoff) = (false, service::Backoff::default());
+/// Works for the scheduler; one that is away is waited for. Well is an executor whose scheduler knows that it is there.
+async fn work(
+    scheduler: &str,
+    executor: Arc<Executor>,
+    codec: BallistaCodec,
+    health: &service::Health,
+) -> anyhow::Result<()> {
+    let unwell = |reason: &str| health.set("scheduler", Err(format!("the scheduler at {scheduler} {reason}")));
+    unwell(UNKNOWN);
+    let mut backoff = service::Backoff::default();
     let connection = loop {
         match create_grpc_client_connection(format!("http://{scheduler}"), &grpc()).await {
             Ok(connection) => break connection,
-            Err(error) => {
-                if !std::mem::replace(&mut said, true) {
-                    tracing::warn!(scheduler, "waiting for the scheduler: {error}");
-                }
+            Err(_) => {
+                unwell(AWAY);
                 tokio::time::sleep(backoff.next_delay()).await;
             }
         }
@@ -143,9 +154,11 @@ async fn work(scheduler: &str, executor: Arc<Executor>, codec: BallistaCodec) ->
                 status: Some(ExecutorStatus { status: Some(status) }),
                 ..HeartBeatParams::default()
             };
-            // That the scheduler is away is for the other loop to say.
-            if let Err(error) = heart.heart_beat_from_executor(params).await {
-                tracing::debug!("no sign of life: {error}");
+            match heart.heart_beat_from_executor(params).await {
+                Ok(_) => health.set("scheduler", Ok(())),
+                // Until it asks for its first task, also of a scheduler that was started anew.
+                Err(status) if status.code() == tonic::Code::InvalidArgument => unwell(UNKNOWN),
+                Err(_) => unwell(AWAY),
             }
         }
     };

@@ -10,6 +10,10 @@ use ballista_scheduler::{cluster::BallistaCluster, config::SchedulerConfig, sche
 use super::{MESSAGE_BYTES_MAX, codec, logs};
 use crate::settings::Settings;
 
+/// How long jobs are listed after their end. Each is kept with its plan, and a lake that watches sends some in
+/// every pass: within Ballista's hour that is thousands.
+const JOBS_KEPT_S: u64 = 120;
+
 /// Runs until a stop is asked for.
 ///
 /// # Errors
@@ -26,6 +30,9 @@ pub async fn schedule(context: &service::Context, settings: &Settings) -> anyhow
         scheduling_policy: TaskSchedulingPolicy::PullStaged,
         executor_timeout_seconds: lost_s,
         expire_dead_executor_interval_seconds: (lost_s / 4).max(1),
+        // A lake says when it has read a job's rows. This is for one that went: until a model's time is up it may still read.
+        finished_job_data_clean_up_interval_seconds: settings.model_time_max_s.max(1),
+        finished_job_state_clean_up_interval_seconds: JOBS_KEPT_S,
         grpc_server_max_decoding_message_size: MESSAGE_BYTES_MAX as u32,
         grpc_server_max_encoding_message_size: MESSAGE_BYTES_MAX as u32,
         override_config_producer: Some(Arc::new(default_config_producer)),

@@ -8,12 +8,17 @@ mod rig;
 #[path = "../../src/tests/topic.rs"]
 mod topic;
 
-use std::{path::Path, process::Output, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::{Output, Stdio},
+    time::Duration,
+};
 
 use model::{cell::Cell, envelope::Op};
 use objects::Metadata;
 use serde_json::{Value, json};
 use testkit::{Binary, wait_until};
+use tokio::process::Child;
 
 use crate::{rig::Rig, topic::Topic};
 
@@ -116,22 +121,23 @@ impl Cluster {
         format!("ballista=127.0.0.1:{}", self.scheduler_port)
     }
 
-    /// Runs a command of the lake to its end.
-    async fn lake(&self, args: &[&str], engine: &str) -> Output {
+    /// A command of the lake that runs.
+    fn begun(&self, args: &[&str], engine: &str) -> Child {
         let mut command = tokio::process::Command::new(Binary::path(LAKE));
         command.args(args).envs(self.rig.env.iter().cloned()).current_dir(std::env::temp_dir()).kill_on_drop(true);
-        command.envs([("LAKE_ENGINE", engine), ("LAKE_ENGINE_WAIT_S", "5")]).output().await.unwrap()
+        command.envs([("LAKE_ENGINE", engine), ("LAKE_ENGINE_WAIT_S", "5")]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// Runs a command of the lake to its end.
+    async fn lake(&self, args: &[&str], engine: &str) -> Output {
+        self.begun(args, engine).wait_with_output().await.unwrap()
     }
 
     /// What became of the chosen models, by name.
     async fn run(&self, selectors: &[&str], engine: &str) -> Vec<(String, String, String)> {
         let args: Vec<&str> = ["run", "--json"].into_iter().chain(selectors.iter().copied()).collect();
-        let output = self.lake(&args, engine).await;
-        let said: Value = serde_json::from_slice(&output.stdout)
-            .unwrap_or_else(|_| panic!("lake {args:?}: {}", String::from_utf8_lossy(&output.stderr)));
-        let text = |row: &Value, name: &str| row[name].as_str().unwrap().to_owned();
-        let rows = said.as_array().unwrap().iter();
-        rows.map(|row| (text(row, "model"), text(row, "outcome"), text(row, "found"))).collect()
+        became(&self.lake(&args, engine).await)
     }
 
     async fn rows(&self, sql: &str) -> Value {
@@ -151,7 +157,7 @@ impl Cluster {
     }
 
     /// An executor, and the folder it works in.
-    async fn executor(&self, name: &str) -> (Binary, std::path::PathBuf) {
+    async fn executor(&self, name: &str) -> (Binary, PathBuf) {
         let (port, folder) = (testkit::free_port(), self.folder.path().join(name));
         let mut env = self.env();
         env.extend([
@@ -176,6 +182,18 @@ impl Cluster {
         answer.json().await.unwrap_or_default()
     }
 
+    /// Waits until a stage of a job is done and the job is not, so that both executors hold results that are still needed.
+    async fn wait_half_done(&self, folders: [&Path; 2]) {
+        wait_until("a job that is half done", DEADLINE, async || {
+            let half = |job: &Value| {
+                let done = job["completed_stages"].as_u64().unwrap_or(0);
+                job["status"] == "Running" && done >= 1 && done < job["num_stages"].as_u64().unwrap_or(0)
+            };
+            self.asked("jobs").await.iter().any(half) && folders.iter().all(|folder| files_below(folder) > 0)
+        })
+        .await;
+    }
+
     async fn wait_executors(&self, number: usize) {
         wait_until("executors", DEADLINE, async || self.asked("executors").await.len() == number).await;
     }
@@ -198,6 +216,26 @@ fn spawn(command: &str, env: &[(String, String)]) -> Binary {
     Binary::spawn_with_args(LAKE, &[command], &env)
 }
 
+/// What a run said of its models: name, outcome, reason.
+fn became(output: &Output) -> Vec<(String, String, String)> {
+    let said: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("lake run: {}", String::from_utf8_lossy(&output.stderr)));
+    let text = |row: &Value, name: &str| row[name].as_str().unwrap().to_owned();
+    let rows = said.as_array().unwrap().iter();
+    rows.map(|row| (text(row, "model"), text(row, "outcome"), text(row, "found"))).collect()
+}
+
+/// Kills an executor, as a machine that is gone takes its disk along.
+async fn lose((executor, folder): &mut (Binary, PathBuf)) {
+    executor.kill().await;
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+fn signal(process: u32, signal: &str) {
+    let sent = std::process::Command::new("kill").args([signal, &process.to_string()]).status().unwrap();
+    assert!(sent.success(), "kill {signal} {process}");
+}
+
 fn files_below(folder: &Path) -> usize {
     let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
     entries.flatten().map(|entry| if entry.path().is_dir() { files_below(&entry.path()) } else { 1 }).sum()
@@ -209,30 +247,82 @@ async fn an_executor_killed_in_the_middle_of_a_job_changes_no_row() {
     let here = cluster.run(&["pairs_here"], "local").await;
     assert_eq!(here[0].1, "built", "{here:?}");
     let scheduler = cluster.scheduler().await;
-    let (mut first, first_folder) = cluster.executor("first").await;
-    let (_second, second_folder) = cluster.executor("second").await;
+    let (mut first, second) = (cluster.executor("first").await, cluster.executor("second").await);
     cluster.wait_executors(2).await;
     let (engine, chosen) = (cluster.engine(), ["pairs"]);
     let killed = async {
-        // A stage is done, so what is killed holds results that others still need, and the job is not.
-        wait_until("a job that is half done", DEADLINE, async || {
-            let jobs = cluster.asked("jobs").await;
-            let half = |job: &Value| {
-                let done = job["completed_stages"].as_u64().unwrap_or(0);
-                job["status"] == "Running" && done >= 1 && done < job["num_stages"].as_u64().unwrap_or(0)
-            };
-            jobs.iter().any(half) && files_below(&first_folder) > 0 && files_below(&second_folder) > 0
-        })
-        .await;
-        first.kill().await;
-        // As a machine that is gone takes its disk along.
-        std::fs::remove_dir_all(&first_folder).unwrap();
+        let folder = first.1.clone();
+        cluster.wait_half_done([&folder, &second.1]).await;
+        lose(&mut first).await;
         cluster.asked("jobs").await
     };
     let (outcome, jobs) = tokio::join!(cluster.run(&chosen, &engine), killed);
     assert!(jobs.iter().any(|job| job["status"] == "Running"), "the job had ended before the kill: {jobs:?}");
     assert_eq!(outcome[0].1, "built", "{outcome:?}\n{}", scheduler.log_tail());
     cluster.wait_executors(1).await;
+    cluster.assert_same().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_executors_killed_in_the_middle_of_a_job_fail_the_model_unless_others_come_in_time() {
+    let cluster = Cluster::new().await;
+    assert_eq!(cluster.run(&["pairs_here"], "local").await[0].1, "built");
+    let scheduler = cluster.scheduler().await;
+    let engine = cluster.engine();
+
+    let (mut first, mut second) = (cluster.executor("first").await, cluster.executor("second").await);
+    cluster.wait_executors(2).await;
+    let killed = async {
+        let folders = (first.1.clone(), second.1.clone());
+        cluster.wait_half_done([&folders.0, &folders.1]).await;
+        lose(&mut first).await;
+        lose(&mut second).await;
+    };
+    let (outcome, ()) = tokio::join!(cluster.run(&["pairs"], &engine), killed);
+    assert_eq!(outcome[0].1, "failed", "{outcome:?}");
+    assert!(outcome[0].2.contains("has had no executor for 5 s"), "{outcome:?}");
+    assert_eq!(
+        cluster.rows("SELECT COUNT(*) FROM information_schema.tables WHERE table_name = 'pairs'").await,
+        json!([[0]])
+    );
+
+    let (mut third, mut fourth) = (cluster.executor("third").await, cluster.executor("fourth").await);
+    cluster.wait_executors(2).await;
+    let replaced = async {
+        let folders = (third.1.clone(), fourth.1.clone());
+        cluster.wait_half_done([&folders.0, &folders.1]).await;
+        lose(&mut third).await;
+        lose(&mut fourth).await;
+        cluster.executor("fifth").await
+    };
+    let (outcome, _fifth) = tokio::join!(cluster.run(&["pairs"], &engine), replaced);
+    assert_eq!(outcome[0].1, "built", "{outcome:?}\n{}", scheduler.log_tail());
+    cluster.assert_same().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_whose_rows_went_with_an_executor_is_sent_again() {
+    let cluster = Cluster::new().await;
+    assert_eq!(cluster.run(&["pairs_here"], "local").await[0].1, "built");
+    let scheduler = cluster.scheduler().await;
+    let (mut first, second) = (cluster.executor("first").await, cluster.executor("second").await);
+    cluster.wait_executors(2).await;
+
+    let lake = cluster.begun(&["run", "--json", "pairs"], &cluster.engine());
+    let process = lake.id().unwrap();
+    cluster.wait_half_done([&first.1, &second.1]).await;
+    // The job is done, and the lake is yet to fetch its rows, when one who holds some goes.
+    signal(process, "-STOP");
+    wait_until("the job's end", DEADLINE, async || {
+        cluster.asked("jobs").await.iter().any(|job| job["status"] == "Completed")
+    })
+    .await;
+    lose(&mut first).await;
+    signal(process, "-CONT");
+    let output = lake.wait_with_output().await.unwrap();
+    let (outcome, said) = (became(&output), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(outcome[0].1, "built", "{outcome:?}\n{said}\n{}", scheduler.log_tail());
+    assert!(said.contains("sent again, an executor is gone"), "{said}");
     cluster.assert_same().await;
 }
 
