@@ -27,7 +27,8 @@ pub fn assert_each_row_once(records: &[OwnedRecord], count: usize) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_killed_again_and_again_reads_every_row_once() {
     let mut rig = Rig::start().await;
-    let rows = 200_000;
+    // Enough that no snapshot is over before a busy machine gets to killing it.
+    let rows = 400_000;
     rig.sql
         .batch_execute(&format!(
             "CREATE TABLE t (id int PRIMARY KEY, v text) WITH (fillfactor = 60); \
