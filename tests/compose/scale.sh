@@ -53,7 +53,7 @@ seed 200
 curl -fsS -X POST 'localhost:8000/seed/stop' >/dev/null
 wait_for 60 "the killed executor to be forgotten" executors 1
 verify
-[ -z "$(models Failed)" ] || echo "jobs that failed, and were sent again: $(models Failed)"
+[ -z "$(models Failed)" ] || echo "models with jobs that failed, computed again since: $(models Failed)"
 docker start lake-executor >/dev/null
 wait_for 60 "the executor to be back" executors 2
 echo "the lake's data equals Postgres' after an executor was killed; memory of the cluster:"
